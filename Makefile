@@ -61,8 +61,8 @@ test: build/build.ninja
 	$(call run_tests,release)
 
 .PHONY: bench
-bench: build build/bench/build.ninja
-	$(call build_tree,bench)
+bench: setup
+	@command -v python3 >/dev/null || scripts/setup python3
 	@scripts/bench
 
 # A use after return hides in a fiber's stack unless fake stacks are on.
