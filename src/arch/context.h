@@ -1,0 +1,133 @@
+// Switching stacks.
+//
+// The switch itself is Boost.Context's fcontext: it saves the callee-saved registers, the SSE and x87 control words and
+// nothing else (not the signal mask, not errno, not the C++ exception state: runtime/fiber.h takes care of the last two).
+// This header adds what sanitizers must be told. Nothing else in roost names fcontext.
+#pragma once
+
+#include <cstddef>
+
+#include <boost/context/detail/fcontext.hpp>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define ROOST_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ROOST_ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define ROOST_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define ROOST_TSAN 1
+#endif
+#endif
+
+#if defined(ROOST_ASAN)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+#if defined(ROOST_TSAN)
+extern "C" {
+void* __tsan_get_current_fiber(void);
+void* __tsan_create_fiber(unsigned flags);
+void __tsan_destroy_fiber(void* fiber);
+void __tsan_switch_to_fiber(void* fiber, unsigned flags);
+}
+#endif
+
+namespace roost::arch {
+
+#if defined(ROOST_ASAN) || defined(ROOST_TSAN)
+inline constexpr std::size_t stack_scale = 4;  // instrumented frames are several times as large
+#else
+inline constexpr std::size_t stack_scale = 1;
+#endif
+
+// A suspended flow of control: a fiber's, or a worker thread's own.
+struct Context {
+  boost::context::detail::fcontext_t sp = nullptr;
+#if defined(ROOST_ASAN)
+  void* fake_stack = nullptr;
+  const void* stack_bottom = nullptr;
+  std::size_t stack_bytes = 0;
+#endif
+#if defined(ROOST_TSAN)
+  void* tsan_fiber = nullptr;
+#endif
+};
+
+// What arrives on the other side: the flow that was left (to be stored into its Context before anybody may resume it)
+// and the pointer handed over.
+using Arrival = boost::context::detail::transfer_t;
+
+// Prepares `context` so that the first switch to it calls entry(arrival) on the stack [bottom, top). `entry` never returns.
+inline void prepare(Context& context, void* bottom, void* top, void (*entry)(Arrival)) noexcept {
+  const auto bytes = static_cast<std::size_t>(static_cast<char*>(top) - static_cast<char*>(bottom));
+  context.sp = boost::context::detail::make_fcontext(top, bytes, entry);
+#if defined(ROOST_ASAN)
+  __asan_unpoison_memory_region(bottom, bytes);  // what the last tenant left behind
+  context.fake_stack = nullptr;
+  context.stack_bottom = bottom;
+  context.stack_bytes = bytes;
+#endif
+#if defined(ROOST_TSAN)
+  context.tsan_fiber = __tsan_create_fiber(0);
+#endif
+}
+
+// Adopts the calling thread's own stack as `context`; once, before the thread first switches away.
+inline void adopt_thread([[maybe_unused]] Context& context, [[maybe_unused]] const void* bottom,
+                         [[maybe_unused]] std::size_t bytes) noexcept {
+#if defined(ROOST_ASAN)
+  context.stack_bottom = bottom;
+  context.stack_bytes = bytes;
+#endif
+#if defined(ROOST_TSAN)
+  context.tsan_fiber = __tsan_get_current_fiber();
+#endif
+}
+
+// Leaves the current flow for `to`. Returns when somebody switches back; the caller must then call arrived().
+// `last`: the current flow will never be resumed.
+inline Arrival switch_to([[maybe_unused]] Context& from, Context& to, void* data, [[maybe_unused]] bool last) noexcept {
+#if defined(ROOST_ASAN)
+  __sanitizer_start_switch_fiber(last ? nullptr : &from.fake_stack, to.stack_bottom, to.stack_bytes);
+#endif
+#if defined(ROOST_TSAN)
+  __tsan_switch_to_fiber(to.tsan_fiber, 0);
+#endif
+  return boost::context::detail::jump_fcontext(to.sp, data);
+}
+
+// The first thing on arrival in `here`, whether by a return of switch_to() or at the entry of a new flow.
+inline void arrived([[maybe_unused]] Context& here) noexcept {
+#if defined(ROOST_ASAN)
+  __sanitizer_finish_switch_fiber(here.fake_stack, nullptr, nullptr);
+#endif
+}
+
+// After a flow has ended and another one runs.
+inline void dispose([[maybe_unused]] Context& context) noexcept {
+#if defined(ROOST_TSAN)
+  if (context.tsan_fiber != nullptr) __tsan_destroy_fiber(context.tsan_fiber);
+  context.tsan_fiber = nullptr;
+#endif
+}
+
+// The processor's time-stamp counter: only differences on one worker are used, and only to decide when to look at a
+// real clock. Zero where there is none, which means "look every time".
+inline unsigned long long cycle_counter() noexcept {
+#if defined(__x86_64__)
+  return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+  unsigned long long ticks;
+  asm volatile("mrs %0, cntvct_el0" : "=r"(ticks));
+  return ticks;
+#else
+  return 0;
+#endif
+}
+
+}  // namespace roost::arch

@@ -1,0 +1,295 @@
+#include "runtime/netpoll.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <new>
+
+#include "base/assert.h"
+#include "runtime/runtime_state.h"
+
+namespace roost::detail {
+
+// All PollDescs there ever were, found by slot. Chunks are never freed.
+class PollDescSlab {
+ public:
+  static PollDescSlab& instance() noexcept {
+    static auto* slab = new PollDescSlab;  // never destroyed: connections may outlive the runtime
+    return *slab;
+  }
+
+  PollDesc* take() noexcept {
+    base::SpinGuard guard(lock_);
+    if (free_ == nullptr && !grow()) return nullptr;
+    PollDesc* desc = free_;
+    free_ = desc->next_free_;
+    return desc;
+  }
+  void give(PollDesc* desc) noexcept {
+    base::SpinGuard guard(lock_);
+    desc->next_free_ = free_;
+    free_ = desc;
+  }
+  [[nodiscard]] PollDesc* find(std::uint32_t slot) const noexcept {
+    return chunks_[slot / chunk_descs].load(std::memory_order_acquire) + slot % chunk_descs;
+  }
+  [[nodiscard]] std::uint64_t made() const noexcept { return made_.load(std::memory_order_relaxed); }
+
+ private:
+  static constexpr std::uint32_t chunk_descs = 1024;
+  static constexpr std::uint32_t chunks_max = 16'384;  // 16.7 million descriptors
+
+  bool grow() noexcept ROOST_REQUIRES(lock_) {
+    const auto first = static_cast<std::uint32_t>(made_.load(std::memory_order_relaxed));
+    if (first / chunk_descs >= chunks_max) return false;
+    auto* chunk = static_cast<PollDesc*>(
+        ::operator new(sizeof(PollDesc) * chunk_descs, std::align_val_t(alignof(PollDesc)), std::nothrow));
+    if (chunk == nullptr) return false;
+    for (std::uint32_t i = chunk_descs; i-- > 0;) {
+      auto* desc = ::new (chunk + i) PollDesc(first + i);
+      desc->next_free_ = free_;
+      free_ = desc;
+    }
+    // Release pairs with the acquire in find().
+    chunks_[first / chunk_descs].store(chunk, std::memory_order_release);
+    made_.store(first + chunk_descs, std::memory_order_relaxed);
+    return true;
+  }
+
+  base::SpinLock lock_;  // leaf
+  PollDesc* free_ ROOST_GUARDED_BY(lock_) = nullptr;
+  std::array<std::atomic<PollDesc*>, chunks_max> chunks_{};  // append only
+  std::atomic<std::uint64_t> made_{0};
+};
+
+namespace {
+
+constexpr int index_of(runtime::Direction direction) noexcept { return static_cast<int>(direction); }
+
+}  // namespace
+
+Result<PollDesc*> PollDesc::open(int fd, First first_read) noexcept {
+  runtime::Runtime* runtime = runtime::Runtime::current();
+  if (runtime == nullptr) return fail(Errc::canceled);
+  PollDesc* desc = PollDescSlab::instance().take();
+  if (desc == nullptr) return fail(std::errc::not_enough_memory);
+  runtime::Worker& worker = runtime->place_descriptor();
+  desc->fd_ = fd;
+  desc->worker_ = static_cast<std::uint16_t>(worker.index());
+  desc->keep_open_ = false;
+  desc->closed_now_.store(false, std::memory_order_relaxed);
+  desc->closer_.store(0, std::memory_order_relaxed);
+  desc->idle_ns_.store(0, std::memory_order_relaxed);
+  desc->words_[0].store(first_read == First::try_it ? state_ready : is_state, std::memory_order_relaxed);
+  desc->words_[1].store(state_ready, std::memory_order_relaxed);
+  for (auto& deadline : desc->deadlines_ns_) deadline.store(base::never_ns, std::memory_order_relaxed);
+  desc->mutex_.reset();
+  const std::uint32_t generation = desc->generation_.load(std::memory_order_relaxed);
+  const poll::Token token = (static_cast<poll::Token>(generation) << 32) | desc->slot_;
+  if (auto added = worker.poller().add(fd, token); !added) {
+    PollDescSlab::instance().give(desc);
+    return fail(added.error());
+  }
+  worker.descriptors.fetch_add(1, std::memory_order_relaxed);
+  return desc;
+}
+
+// --- closing -------------------------------------------------------------------------------------------------------
+
+bool PollDesc::begin_close() noexcept {
+  if (!mutex_.close()) return false;
+  kick(Direction::read);
+  kick(Direction::write);
+  return true;
+}
+
+bool PollDesc::close() noexcept {
+  if (!begin_close()) return false;
+  wait_closed();
+  return true;
+}
+
+void PollDesc::wait_closed() noexcept {
+  closer_.store(runtime::current_waiter().bits(), std::memory_order_seq_cst);
+  if (mutex_.release()) {
+    close_now();
+    return;
+  }
+  while (!closed_now_.load(std::memory_order_seq_cst)) runtime::park(runtime::WaitReason::close, this);
+}
+
+void PollDesc::close_now() noexcept {
+  disarm();
+  const int fd = fd_;
+  if (runtime::Runtime* runtime = runtime::Runtime::current(); runtime != nullptr && worker_ < runtime->worker_count()) {
+    runtime::Worker& worker = runtime->worker(worker_);
+    worker.descriptors.fetch_sub(1, std::memory_order_relaxed);
+    // A close ends the watch by itself; a descriptor that lives on must be taken out.
+    if (keep_open_) worker.poller().remove(fd);
+  }
+  // From here on events in flight are of an earlier life.
+  generation_.fetch_add(1, std::memory_order_release);
+  if (!keep_open_) ::close(fd);
+  const runtime::Waiter closer = runtime::Waiter::from_bits(closer_.load(std::memory_order_seq_cst));
+  // The closer may give this state back as soon as it sees the flag.
+  closed_now_.store(true, std::memory_order_seq_cst);
+  if (closer) runtime::unpark(closer);
+}
+
+void PollDesc::destroy() noexcept {
+  ROOST_ASSERT(is_closed() || mutex_.is_quiet(),
+               "a connection or listener was destroyed while a call on it was under way");
+  close();
+  PollDescSlab::instance().give(this);
+}
+
+int PollDesc::detach() noexcept {
+  if (!mutex_.close()) return -1;
+  keep_open_ = true;
+  kick(Direction::read);
+  kick(Direction::write);
+  const int fd = fd_;
+  wait_closed();
+  return fd;
+}
+
+void PollDesc::kick(Direction direction) noexcept {
+  const std::uint64_t word = words_[index_of(direction)].load(std::memory_order_seq_cst);
+  if ((word & is_state) == 0) runtime::unpark(reinterpret_cast<Fiber*>(word));
+}
+
+// --- waiting -------------------------------------------------------------------------------------------------------
+
+std::int64_t PollDesc::limit_ns(Direction direction) const noexcept {
+  std::int64_t limit = deadlines_ns_[index_of(direction)].load(std::memory_order_seq_cst);
+  if (const std::int64_t idle = idle_ns_.load(std::memory_order_relaxed); idle != 0) {
+    limit = std::min(limit, base::saturating_add(last_activity_ns_.load(std::memory_order_relaxed), idle));
+  }
+  return limit;
+}
+
+std::error_code PollDesc::blocked(Direction direction) noexcept {
+  if (mutex_.is_closed()) return Errc::closed;
+  if (runtime::current_is_canceled()) return Errc::canceled;
+  const std::int64_t limit = limit_ns(direction);
+  if (limit == base::never_ns) return {};
+  // The coarse clock is a quarter of the price; the real one is asked only within a tick of the deadline.
+  const std::int64_t coarse = base::coarse_now_ns();
+  if (limit > 2 * base::coarse_tick_ns() && coarse < limit - 2 * base::coarse_tick_ns()) [[likely]] return {};
+  if (base::now_ns() >= limit) return Errc::deadline_exceeded;
+  return {};
+}
+
+Result<void> PollDesc::wait(Direction direction) noexcept {
+  Fiber* self = runtime::current_fiber();
+  ROOST_ASSERT(self != nullptr, "a call that waits for a descriptor was made outside a fiber; start one with roost::go");
+  std::atomic<std::uint64_t>& word = words_[index_of(direction)];
+  const auto own = reinterpret_cast<std::uint64_t>(self);
+  const auto reason = direction == Direction::read ? runtime::WaitReason::io_read : runtime::WaitReason::io_write;
+  for (;;) {
+    std::uint64_t state = word.load(std::memory_order_acquire);
+    if ((state & ready) != 0) return {};
+    // seq_cst here and in whoever changes a condition (close, set_deadline): each first stores and then looks at the other's
+    // store, so that either this fiber sees the new condition below, or the changer sees the fiber and wakes it.
+    if (!word.compare_exchange_strong(state, own, std::memory_order_seq_cst)) continue;
+    std::error_code error = blocked(direction);
+    if (!error) {
+      if (const std::int64_t limit = limit_ns(direction); armed_ns_.load(std::memory_order_seq_cst) > limit) arm(limit);
+      runtime::park(reason, this);
+      error = blocked(direction);
+    }
+    // Still there unless an edge has replaced it.
+    std::uint64_t expected = own;
+    word.compare_exchange_strong(expected, is_state, std::memory_order_acq_rel);
+    if (error) return fail(error);
+  }
+}
+
+void PollDesc::post_edge(Direction direction, bool is_hangup) noexcept {
+  std::atomic<std::uint64_t>& word = words_[index_of(direction)];
+  std::uint64_t old = word.load(std::memory_order_relaxed);
+  std::uint64_t next;
+  do {
+    next = (old & is_state) != 0 ? (old | ready) + one_edge : state_ready;
+    if (is_hangup) next |= hangup;
+    // Release pairs with the acquire of whoever reads the word: what the kernel reported before is seen.
+  } while (!word.compare_exchange_weak(old, next, std::memory_order_acq_rel, std::memory_order_relaxed));
+  if ((old & is_state) == 0) runtime::unpark(reinterpret_cast<Fiber*>(old));
+}
+
+void PollDesc::on_event(const poll::Event& event) noexcept {
+  if (event.readable) post_edge(Direction::read, event.hangup);
+  if (event.writable) post_edge(Direction::write, false);
+}
+
+// --- deadlines -----------------------------------------------------------------------------------------------------
+
+bool PollDesc::set_deadline(Direction direction, Deadline deadline) noexcept {
+  if (mutex_.is_closed()) return false;
+  deadlines_ns_[index_of(direction)].store(deadline.ns(), std::memory_order_seq_cst);
+  kick(direction);  // whoever is parked looks at it again
+  return true;
+}
+
+bool PollDesc::set_idle_timeout(std::int64_t span_ns) noexcept {
+  if (mutex_.is_closed()) return false;
+  last_activity_ns_.store(base::now_ns(), std::memory_order_relaxed);
+  idle_ns_.store(std::max<std::int64_t>(span_ns, 0), std::memory_order_seq_cst);
+  kick(Direction::read);
+  kick(Direction::write);
+  return true;
+}
+
+void PollDesc::arm(std::int64_t when_ns) noexcept {
+  runtime::Worker* worker = runtime::current_worker();
+  base::SpinGuard guard(timer_lock_);
+  if (armed_ns_.load(std::memory_order_relaxed) <= when_ns) return;
+  // If it cannot be canceled it is firing at this moment, and check_timer() waits for our lock.
+  time::TimerQueue::cancel(*this);
+  worker->timers.arm(*this, when_ns);
+  armed_ns_.store(when_ns, std::memory_order_seq_cst);
+}
+
+void PollDesc::disarm() noexcept {
+  base::SpinGuard guard(timer_lock_);
+  time::TimerQueue::cancel(*this);
+  armed_ns_.store(base::never_ns, std::memory_order_relaxed);
+}
+
+void PollDesc::on_timer(time::Timer& timer) noexcept { static_cast<PollDesc&>(timer).check_timer(); }
+
+void PollDesc::check_timer() noexcept {
+  {
+    base::SpinGuard guard(timer_lock_);
+    if (is_armed()) return;  // armed anew since it fired
+    // seq_cst: a fiber that publishes itself after this store arms the timer; one that did so before is seen below.
+    armed_ns_.store(base::never_ns, std::memory_order_seq_cst);
+  }
+  const std::int64_t now = base::now_ns();
+  std::int64_t next = base::never_ns;
+  for (const Direction direction : {Direction::read, Direction::write}) {
+    const std::uint64_t word = words_[index_of(direction)].load(std::memory_order_seq_cst);
+    if ((word & is_state) != 0) continue;
+    const std::int64_t limit = limit_ns(direction);
+    if (limit <= now) {
+      runtime::unpark(reinterpret_cast<Fiber*>(word));
+    } else {
+      next = std::min(next, limit);
+    }
+  }
+  if (next != base::never_ns) arm(next);
+}
+
+}  // namespace roost::detail
+
+namespace roost::runtime {
+
+void dispatch_event(const poll::Event& event) noexcept {
+  PollDesc* desc = detail::PollDescSlab::instance().find(static_cast<std::uint32_t>(event.token));
+  if (desc->is_generation(static_cast<std::uint32_t>(event.token >> 32))) desc->on_event(event);
+}
+
+std::uint64_t poll_descs_made() noexcept { return detail::PollDescSlab::instance().made(); }
+
+}  // namespace roost::runtime

@@ -1,0 +1,183 @@
+// Parks fibers on file descriptors and wakes them when the poller reports readiness. The one place where runtime and poll meet.
+//
+// A PollDesc is the state of one open descriptor: who waits to read, who waits to write, the deadlines, and who is inside
+// its calls. It is recycled, never freed, so a late kernel event always points at valid memory; the generation in its
+// token tells such an event apart from one for the descriptor's next life.
+//
+// The readiness word, one per direction, is either
+//   a parked fiber       its address (even), or
+//   a state (odd)        bit 0 set, bit 1 "ready" (a call may succeed), bit 2 "hangup" (ready for ever), and from bit 3
+//                        a count of edges.
+//   from \ to     state, ready              state, not ready                     fiber
+//   state         an edge (count + 1)       drained(), if no edge came between   wait(), if not ready
+//   fiber         an edge, then unpark      the fiber itself, on waking          -
+// Descriptors are watched edge-triggered: after a read that returned less than asked for, a stream socket is known to be
+// empty, and drained() says so without another system call. An edge that arrives between that read and drained() has
+// changed the count, so it is kept. Data and end of stream may arrive as one edge: "hangup" is never cleared.
+//
+// Deadlines are lazy: setting one stores a number. A timer is armed only when a fiber parks and none earlier is armed, and
+// re-arms itself when it fires early.
+//
+// Lock order: PollDesc::timer_lock_ before TimerQueue's lock; FdMutex's lock is a leaf.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include <roost/error.h>
+#include <roost/time/deadline.h>
+
+#include "base/clock.h"
+#include "base/spin_lock.h"
+#include "poll/backend.h"
+#include "runtime/fd_mutex.h"
+#include "time/timer_queue.h"
+
+namespace roost::detail {
+
+// Memory: 192 bytes (three cache lines), checked below.
+class alignas(64) PollDesc : public time::Timer {
+ public:
+  using Direction = runtime::Direction;
+
+  // Whether a fresh descriptor's first call is tried or waits for the poller's first report. A poller reports what is ready
+  // when a descriptor is added, so a connection on which the peer speaks first need not try in vain.
+  enum class First : std::uint8_t { try_it, wait };
+
+  // Takes over `fd`, which must be non-blocking, and registers it with a poller. On error the descriptor stays the caller's.
+  // Errors: those of Backend::add; not_enough_memory; operation_canceled when no runtime runs.
+  static Result<PollDesc*> open(int fd, First first_read) noexcept;
+
+  // Wakes everybody inside, waits until they have left, closes the descriptor. False: it was closed before.
+  bool close() noexcept;
+  // close(), if that has not happened, and gives the state back. Nobody may be inside.
+  void destroy() noexcept;
+  // As close(), but hands the open descriptor to the caller. -1: it was closed before.
+  int detach() noexcept;
+
+  [[nodiscard]] int fd() const noexcept { return fd_; }
+  [[nodiscard]] bool is_closed() const noexcept { return mutex_.is_closed(); }
+
+  // Parks until a call of that direction may succeed. The caller is inside (see Call).
+  // Errors: closed, deadline_exceeded, canceled.
+  Result<void> wait(Direction direction) noexcept;
+  // What wait() would fail with now; to be asked before every try, because an expired deadline beats ready data.
+  [[nodiscard]] std::error_code blocked(Direction direction) noexcept;
+
+  // False: a call of that direction is known to find nothing.
+  [[nodiscard]] bool maybe_ready(Direction direction) const noexcept {
+    return (words_[static_cast<int>(direction)].load(std::memory_order_acquire) & state_ready) == state_ready;
+  }
+  // The edge count to hand to drained() after a try. Acquire pairs with the poller's release: what the edge reported is there.
+  [[nodiscard]] std::uint64_t edge(Direction direction) const noexcept {
+    return words_[static_cast<int>(direction)].load(std::memory_order_acquire);
+  }
+  // A try found (or left) nothing: EAGAIN, or a short read. Keeps edges that came since `edge` was taken.
+  void drained(Direction direction, std::uint64_t edge) noexcept {
+    if ((edge & hangup) != 0) return;
+    words_[static_cast<int>(direction)].compare_exchange_strong(edge, edge & ~ready, std::memory_order_acq_rel);
+  }
+  // Bytes moved: the idle time-out starts anew.
+  void note_activity() noexcept {
+    if (idle_ns_.load(std::memory_order_relaxed) != 0) {
+      last_activity_ns_.store(base::coarse_now_ns(), std::memory_order_relaxed);
+    }
+  }
+
+  // Any fiber or thread; a pending call notices at once. False: closed.
+  bool set_deadline(Direction direction, Deadline deadline) noexcept;
+  bool set_idle_timeout(std::int64_t span_ns) noexcept;
+
+  // The poller's report. Any worker.
+  void on_event(const poll::Event& event) noexcept;
+  [[nodiscard]] bool is_generation(std::uint32_t generation) const noexcept {
+    return generation_.load(std::memory_order_acquire) == generation;
+  }
+
+  // Being inside a call: at most one caller of a direction at a time, and the descriptor stays open meanwhile.
+  class Call {
+   public:
+    Call(PollDesc& desc, Direction direction) noexcept
+        : desc_(desc), direction_(direction), entered_(desc.mutex_.enter(direction)) {}
+    ~Call() {
+      if (entered_ && desc_.mutex_.leave(direction_)) desc_.close_now();
+    }
+    Call(const Call&) = delete;
+    Call& operator=(const Call&) = delete;
+    explicit operator bool() const noexcept { return entered_; }
+
+   private:
+    PollDesc& desc_;
+    const Direction direction_;
+    const bool entered_;
+  };
+  // Keeps the descriptor open without taking a turn.
+  class Hold {
+   public:
+    explicit Hold(PollDesc& desc) noexcept : desc_(desc), held_(desc.mutex_.hold()) {}
+    ~Hold() {
+      if (held_ && desc_.mutex_.release()) desc_.close_now();
+    }
+    Hold(const Hold&) = delete;
+    Hold& operator=(const Hold&) = delete;
+    explicit operator bool() const noexcept { return held_; }
+
+   private:
+    PollDesc& desc_;
+    const bool held_;
+  };
+
+ private:
+  friend class PollDescSlab;
+
+  static constexpr std::uint64_t is_state = 1;
+  static constexpr std::uint64_t ready = 2;
+  static constexpr std::uint64_t state_ready = is_state | ready;
+  static constexpr std::uint64_t hangup = 4;
+  static constexpr std::uint64_t one_edge = 8;
+
+  explicit PollDesc(std::uint32_t slot) noexcept : Timer(&PollDesc::on_timer), slot_(slot) {}
+
+  bool begin_close() noexcept;
+  void wait_closed() noexcept;
+  void close_now() noexcept;
+  void kick(Direction direction) noexcept;
+  void post_edge(Direction direction, bool is_hangup) noexcept;
+  [[nodiscard]] std::int64_t limit_ns(Direction direction) const noexcept;
+  void arm(std::int64_t when_ns) noexcept;
+  void disarm() noexcept;
+  static void on_timer(time::Timer& timer) noexcept;
+  void check_timer() noexcept;
+
+  // First line: what every call touches.
+  std::atomic<std::uint64_t> words_[2];
+  std::atomic<std::int64_t> deadlines_ns_[2];
+  // (the Timer base and the above share it)
+
+  runtime::FdMutex mutex_;
+  std::atomic<std::int64_t> idle_ns_{0};            // 0: no idle time-out
+  std::atomic<std::int64_t> last_activity_ns_{0};
+  std::atomic<std::int64_t> armed_ns_{base::never_ns};  // when timer fires; never_ns: not armed. Stored under timer_lock_
+  std::atomic<std::uintptr_t> closer_{0};           // a Waiter: whoever waits for the last caller to leave
+  int fd_ = -1;
+  std::atomic<std::uint32_t> generation_{0};
+  const std::uint32_t slot_;
+  std::uint16_t worker_ = 0;                        // whose poller watches it
+  bool keep_open_ = false;                          // detach(): do not close the number
+  std::atomic<bool> closed_now_{false};             // the descriptor is closed, or handed out
+  base::SpinLock timer_lock_;
+  PollDesc* next_free_ = nullptr;                   // guarded by the slab's lock
+};
+static_assert(sizeof(PollDesc) <= 192, "documented in conn.h: a waiting connection costs three cache lines");
+
+}  // namespace roost::detail
+
+namespace roost::runtime {
+using detail::PollDesc;
+
+// Hands a poller's event to its descriptor, or drops it if that is of an earlier life.
+void dispatch_event(const poll::Event& event) noexcept;
+
+// Descriptors' states made so far, in use or free.
+[[nodiscard]] std::uint64_t poll_descs_made() noexcept;
+}  // namespace roost::runtime

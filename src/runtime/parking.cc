@@ -1,0 +1,235 @@
+#include "runtime/parking.h"
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <ctime>
+
+#include <roost/go.h>
+#include <roost/time/sleep.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "runtime/runtime_state.h"
+
+namespace roost::runtime {
+
+// How a plain thread waits. Never freed: a late wake-up must find it.
+struct ThreadParker {
+  std::atomic<std::uint32_t> notified{0};
+};
+
+namespace {
+
+constinit thread_local ThreadParker* this_threads_parker = nullptr;
+
+[[gnu::noinline]] ThreadParker* thread_parker() {
+  asm volatile("" ::: "memory");
+  if (this_threads_parker == nullptr) this_threads_parker = new ThreadParker;
+  return this_threads_parker;
+}
+
+void park_thread(std::int64_t until_ns) noexcept {
+  ThreadParker* self = thread_parker();
+  // Acquire pairs with the release in unpark().
+  if (self->notified.exchange(0, std::memory_order_acquire) != 0) return;
+  timespec until{.tv_sec = static_cast<time_t>(until_ns / 1'000'000'000),
+                 .tv_nsec = static_cast<long>(until_ns % 1'000'000'000)};
+  ::syscall(SYS_futex, &self->notified, FUTEX_WAIT_BITSET_PRIVATE, 0, until_ns == base::never_ns ? nullptr : &until,
+            nullptr, FUTEX_BITSET_MATCH_ANY);
+  self->notified.exchange(0, std::memory_order_acquire);
+}
+
+// True: the wake-up had come already.
+bool take_notification(Fiber& self) noexcept {
+  if (self.state.load(std::memory_order_acquire) != FiberState::notified) return false;
+  self.state.store(FiberState::running, std::memory_order_relaxed);
+  return true;
+}
+
+void park_fiber(Fiber& self, Worker& worker, WaitReason reason, const void* object) noexcept {
+  self.wait_reason.store(reason, std::memory_order_relaxed);
+  self.wait_object.store(object, std::memory_order_relaxed);
+  self.wait_since_ns.store(worker.now_ns(), std::memory_order_relaxed);
+  ROOST_ASSERT(!worker.runtime().arena.has_canaries() || StackArena::canary_intact(self), "a fiber overflowed its stack");
+  worker.depart(Worker::Departure::park);
+  self.wait_reason.store(WaitReason::none, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+const char* wait_reason_name(WaitReason reason) noexcept {
+  switch (reason) {
+    case WaitReason::none: return "runnable";
+    case WaitReason::io_read: return "read";
+    case WaitReason::io_write: return "write";
+    case WaitReason::io_turn: return "its turn on a descriptor";
+    case WaitReason::sleep: return "sleep";
+    case WaitReason::join: return "join";
+    case WaitReason::blocking: return "blocking call";
+    case WaitReason::channel_send: return "channel send";
+    case WaitReason::channel_receive: return "channel receive";
+    case WaitReason::select: return "select";
+    case WaitReason::mutex: return "mutex";
+    case WaitReason::rw_lock: return "read-write lock";
+    case WaitReason::condition: return "condition";
+    case WaitReason::wait_group: return "wait group";
+    case WaitReason::semaphore: return "semaphore";
+    case WaitReason::once: return "once";
+    case WaitReason::task_group: return "task group";
+    case WaitReason::context: return "context";
+    case WaitReason::pool: return "connection pool";
+    case WaitReason::close: return "close";
+    case WaitReason::resolver: return "name look-up";
+    case WaitReason::shutdown: return "shutdown";
+  }
+  return "?";
+}
+
+Fiber* current_fiber() noexcept {
+  const Worker* worker = current_worker();
+  return worker == nullptr ? nullptr : worker->current();
+}
+
+Waiter current_waiter() noexcept {
+  Fiber* fiber = current_fiber();
+  return fiber != nullptr ? Waiter(fiber) : Waiter(thread_parker());
+}
+
+void park(WaitReason reason, const void* object) noexcept {
+  Worker* worker = current_worker();
+  if (worker == nullptr) {
+    park_thread(base::never_ns);
+    return;
+  }
+  Fiber* self = worker->current();
+  ROOST_DEBUG_ASSERT(self != nullptr, "the worker's loop tried to park");
+  if (take_notification(*self)) return;
+  park_fiber(*self, *worker, reason, object);
+}
+
+void park_until(WaitReason reason, std::int64_t until_ns, const void* object) noexcept {
+  if (until_ns == base::never_ns) {
+    park(reason, object);
+    return;
+  }
+  Worker* worker = current_worker();
+  if (worker == nullptr) {
+    park_thread(until_ns);
+    return;
+  }
+  Fiber* self = worker->current();
+  if (take_notification(*self)) return;
+  worker->timers.arm(*self, until_ns);
+  park_fiber(*self, *worker, reason, object);
+  time::TimerQueue::cancel(*self);
+}
+
+void unpark(Waiter waiter) noexcept {
+  if (!waiter.is_fiber()) {
+    if (!waiter) return;
+    ThreadParker* thread = waiter.thread();
+    if (thread->notified.exchange(1, std::memory_order_release) == 0) {
+      ::syscall(SYS_futex, &thread->notified, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+    }
+    return;
+  }
+  Fiber* fiber = waiter.fiber();
+  FiberState state = fiber->state.load(std::memory_order_relaxed);
+  for (;;) {
+    switch (state) {
+      case FiberState::notified: {
+        // A plain load would let our earlier stores be seen after the wake-up is consumed.
+        if (fiber->state.compare_exchange_weak(state, FiberState::notified, std::memory_order_acq_rel)) return;
+        continue;
+      }
+      case FiberState::running:
+        // Release pairs with the acquire in take_notification().
+        if (fiber->state.compare_exchange_weak(state, FiberState::notified, std::memory_order_acq_rel)) return;
+        continue;
+      case FiberState::parked:
+        // Acquire pairs with the release that marked it parked: its registers are saved.
+        if (fiber->state.compare_exchange_weak(state, FiberState::running, std::memory_order_acq_rel)) {
+          if (Runtime* runtime = Runtime::current()) runtime->schedule(fiber);
+          return;
+        }
+        continue;
+    }
+  }
+}
+
+void unpark_and_yield_to(Fiber* fiber) noexcept {
+  Worker* worker = current_worker();
+  if (worker == nullptr || worker->current() == nullptr || worker->runtime().options.pin_workers) {
+    unpark(fiber);
+    return;
+  }
+  FiberState parked = FiberState::parked;
+  if (!fiber->state.compare_exchange_strong(parked, FiberState::running, std::memory_order_acq_rel)) {
+    unpark(fiber);  // on its way out; it will be queued
+    return;
+  }
+  worker->yield_to(fiber);
+}
+
+bool current_is_canceled() noexcept {
+  const Fiber* self = current_fiber();
+  return self != nullptr && self->is_canceled();
+}
+
+void spend_budget() noexcept {
+  Worker* worker = current_worker();
+  if (worker != nullptr && worker->current() != nullptr) worker->spend_budget();
+}
+
+}  // namespace roost::runtime
+
+namespace roost::detail {
+void Fiber::on_timer(time::Timer& timer) noexcept { runtime::unpark(static_cast<Fiber*>(&timer)); }
+}  // namespace roost::detail
+
+namespace roost {
+
+Result<void> sleep_until(Deadline wake) {
+  if (runtime::current_is_canceled()) return fail(Errc::canceled);
+  if (wake.has_passed()) {
+    yield();
+    return {};
+  }
+  while (!wake.has_passed()) {
+    runtime::park_until(runtime::WaitReason::sleep, wake.ns());
+    if (runtime::current_is_canceled()) return fail(Errc::canceled);
+  }
+  return {};
+}
+
+void yield() {
+  runtime::Worker* worker = runtime::current_worker();
+  if (worker == nullptr || worker->current() == nullptr) return;
+  if (worker->should_yield()) worker->depart(runtime::Worker::Departure::yield);
+}
+
+namespace this_fiber {
+bool exists() noexcept { return runtime::current_fiber() != nullptr; }
+std::uint64_t id() noexcept {
+  const detail::Fiber* self = runtime::current_fiber();
+  return self == nullptr ? 0 : self->id;
+}
+void set_name(const char* name) noexcept {
+  if (detail::Fiber* self = runtime::current_fiber()) self->name.store(name, std::memory_order_relaxed);
+}
+const char* name() noexcept {
+  const detail::Fiber* self = runtime::current_fiber();
+  const char* name = self == nullptr ? nullptr : self->name.load(std::memory_order_relaxed);
+  return name == nullptr ? "" : name;
+}
+bool is_canceled() noexcept { return runtime::current_is_canceled(); }
+std::size_t stack_bytes_left() noexcept {
+  const detail::Fiber* self = runtime::current_fiber();
+  if (self == nullptr) return 0;
+  return reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) - reinterpret_cast<std::uintptr_t>(self->stack_low);
+}
+}  // namespace this_fiber
+
+}  // namespace roost

@@ -1,0 +1,170 @@
+// Worker: one thread that runs fibers, with its own run queue, timers and poller.
+//
+// The loop: run what is runnable; look at the shared queue and the poller every now and then; with nothing to run, steal, and with
+// nothing to steal, block in the poller until I/O, a timer or a wake-up. There is no event-loop thread.
+//
+// A fiber that parks switches directly to the next runnable one. Only when there is none, or when it is time to poll, does
+// it switch to the worker's own stack, where scheduling that needs room (polling, stealing, sleeping) takes place.
+// What must happen to the fiber that was left (mark it parked, queue it, recycle its stack) happens after the switch, on the
+// other side (finish_departure): until then its registers are not saved and nobody else may run it.
+#pragma once
+
+#include <pthread.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <thread>
+
+#include "arch/context.h"
+#include "poll/backend.h"
+#include "runtime/fiber.h"
+#include "runtime/fiber_list.h"
+#include "runtime/run_queue.h"
+#include "time/timer_queue.h"
+
+namespace roost::runtime {
+
+class Runtime;
+
+// Counters with one writer; readers may see them a little late.
+class Counter {
+ public:
+  void add(std::uint64_t n = 1) noexcept { value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t get() const noexcept { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+struct WorkerCounters {
+  Counter switches;
+  Counter fibers_started;
+  Counter fibers_ended;
+  Counter polls;
+  Counter poll_events;
+  Counter steals;
+  Counter sleeps;
+  Counter overflows;
+  Counter parks;
+};
+
+class Worker {
+ public:
+  // How often a busy worker looks beyond its own queue: every 61st pick (a prime, so that no pattern of the load keeps in
+  // step with it) or after 100 us. Polls more than one in 10 us would cost more than they find.
+  static constexpr std::uint32_t picks_between_looks = 61;
+  static constexpr std::uint32_t picks_between_clocks = 4;
+  static constexpr std::int64_t poll_interval_ns = 100'000;
+  static constexpr std::int64_t poll_interval_min_ns = 10'000;
+  static constexpr std::size_t stack_cache_max = 64;
+  // Calls that succeed without parking before the fiber gives way.
+  static constexpr std::uint32_t budget_max = 128;
+
+  Worker(Runtime& runtime, unsigned index, bool spare, std::unique_ptr<poll::Backend> poller);
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  void start_thread();
+  void join_thread();
+
+  // --- called by the fiber that runs on this worker ---
+
+  enum class Departure : std::uint8_t { none, park, yield, exit };
+  // Switches away from the current fiber. Returns when it runs again, perhaps on another worker.
+  void depart(Departure departure) noexcept;
+  // As depart(yield), but `next` runs next. `next` must be runnable and in no queue.
+  void yield_to(Fiber* next) noexcept;
+  [[nodiscard]] bool should_yield() noexcept;
+  void spend_budget() noexcept;
+
+  // --- called on this worker's thread, by fibers or the loop ---
+
+  // Makes a fiber runnable here.
+  void push(Fiber* fiber) noexcept;
+  // A free control block with its stack, of the runtime's default class; null when there is none to be had.
+  Fiber* take_stack() noexcept;
+  void give_stack(Fiber* fiber) noexcept;
+  [[nodiscard]] std::uint64_t next_fiber_id() noexcept;
+
+  // --- any thread ---
+
+  // Makes a fiber runnable here and wakes the worker if it sleeps.
+  void push_inbox(Fiber* fiber) noexcept;
+  // Polls without blocking and fires timers on behalf of this worker; the woken fibers go to `helper`'s queue.
+  void serve_for(Worker& helper) noexcept;
+
+  Runtime& runtime() const noexcept { return runtime_; }
+  [[nodiscard]] unsigned index() const noexcept { return index_; }
+  [[nodiscard]] bool is_spare() const noexcept { return spare_; }
+  [[nodiscard]] Fiber* current() const noexcept { return current_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::int64_t now_ns() const noexcept { return last_look_ns_.load(std::memory_order_relaxed); }
+
+  RunQueue queue;               // R3
+  SharedFiberQueue inbox;       // fibers bound to this worker
+  time::TimerQueue timers;
+  WorkerCounters counters;
+  std::atomic<bool> stuck{false};     // set and cleared by the watchdog
+  std::atomic<bool> asleep{false};    // in the poller, or about to be
+  std::atomic<std::uint32_t> descriptors{0};  // registered with this worker's poller
+  [[nodiscard]] poll::Backend& poller() noexcept { return *poller_; }
+  [[nodiscard]] pthread_t thread_id() const noexcept { return pthread_; }
+  [[nodiscard]] bool has_thread() const noexcept { return thread_.joinable(); }
+
+ private:
+  friend class Runtime;
+
+  void thread_main();
+  void loop();
+  void resume(Fiber* fiber) noexcept;
+  static void finish_departure(arch::Arrival arrival) noexcept;
+  static void fiber_entry(arch::Arrival arrival);
+  friend void prepare_entry(Fiber& fiber) noexcept;
+
+  Fiber* pick() noexcept;                    // from the own queue; null also when it is time to look around
+  [[nodiscard]] bool time_to_look() noexcept;
+  Fiber* find_work();                        // parks the thread; null when the runtime stops
+  [[nodiscard]] bool is_retired() const noexcept;  // a spare worker that is not needed now
+  std::size_t poll(Worker& owner, std::int64_t until_ns) noexcept;
+  bool steal_some() noexcept;
+  bool take_shared() noexcept;
+  void sleep() noexcept;
+  void overflow(Fiber* fiber) noexcept;
+  void switch_out(Fiber* next, Departure departure) noexcept;
+
+  Runtime& runtime_;
+  const unsigned index_;
+  const bool spare_;
+  std::unique_ptr<poll::Backend> poller_;
+
+  // Owned by the worker's thread.
+  std::atomic<Fiber*> current_{nullptr};     // null: the loop itself runs. Stored here, read by the watchdog.
+  Fiber* departing_ = nullptr;               // the fiber that was left; null: the loop was
+  Departure departure_ = Departure::none;
+  arch::Context loop_context_;
+  ExceptionState* exceptions_ = nullptr;     // this thread's __cxa_eh_globals
+  std::uint32_t picks_ = 0;
+  std::uint32_t budget_ = 0;
+  unsigned long long last_look_cycles_ = 0;
+  std::atomic<std::int64_t> last_look_ns_{0};
+  std::uint32_t random_ = 1;
+  std::uint64_t next_id_ = 0;
+  std::uint64_t ids_end_ = 0;
+  Fiber* stack_cache_[stack_cache_max];
+  std::uint32_t stack_cache_size_ = 0;
+  bool searching_ = false;                   // counted in Runtime::searching_
+  enum class Look : std::uint8_t { none, shared, all };
+  Look look_ = Look::none;                   // what the next find_work() must look at before the own queue
+
+  std::atomic<bool> woken_to_search_{false}; // set by Runtime::wake_one()
+
+  std::thread thread_;
+  pthread_t pthread_{};
+};
+
+// The worker whose thread this is; null on other threads. Never kept across a park.
+[[nodiscard]] Worker* current_worker() noexcept;
+
+}  // namespace roost::runtime
