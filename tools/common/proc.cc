@@ -1,0 +1,203 @@
+#include "tools/common/proc.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <limits>
+#include <string_view>
+#include <unordered_map>
+
+#include <fmt/format.h>
+
+namespace roost::tools {
+namespace {
+
+// The number behind `key` in text of "key: number" or "key number" form, with the key at the start of a line or the
+// text, or behind a blank.
+std::optional<std::uint64_t> number_after(std::string_view text, std::string_view key) {
+  for (std::size_t at = text.find(key); at != std::string_view::npos; at = text.find(key, at + 1)) {
+    if (at != 0 && text[at - 1] != '\n' && text[at - 1] != ' ') continue;
+    std::size_t i = at + key.size();
+    while (i < text.size() && (text[i] == ' ' || text[i] == '\t')) ++i;
+    std::uint64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data() + i, text.data() + text.size(), value);
+    if (error == std::errc()) return value;
+  }
+  return std::nullopt;
+}
+
+// Fields of /proc/PID/stat behind the command name, which may hold blanks and brackets itself: [0] is the state.
+std::vector<std::string_view> stat_fields(std::string_view stat) {
+  std::vector<std::string_view> fields;
+  const std::size_t close = stat.rfind(')');
+  if (close == std::string_view::npos) return fields;
+  std::string_view rest = stat.substr(close + 1);
+  while (!rest.empty()) {
+    const std::size_t begin = rest.find_first_not_of(" \n");
+    if (begin == std::string_view::npos) break;
+    rest.remove_prefix(begin);
+    const std::size_t length = rest.find_first_of(" \n");
+    fields.push_back(rest.substr(0, length));
+    rest.remove_prefix(fields.back().size());
+  }
+  return fields;
+}
+
+template <class T>
+T to_number(std::string_view text) {
+  T value{};
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
+
+double ticks_to_seconds(std::uint64_t ticks) {
+  static const double per_second = static_cast<double>(::sysconf(_SC_CLK_TCK));
+  return static_cast<double>(ticks) / per_second;
+}
+
+}  // namespace
+
+std::string read_file(const std::string& path) {
+  std::string text;
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return text;
+  char chunk[4096];
+  ssize_t n = 0;
+  while ((n = ::read(fd, chunk, sizeof chunk)) > 0) text.append(chunk, static_cast<std::size_t>(n));
+  ::close(fd);
+  return text;
+}
+
+std::vector<pid_t> process_tree(pid_t root) {
+  std::unordered_map<pid_t, std::vector<pid_t>> children;
+  bool exists = false;
+  if (DIR* proc = ::opendir("/proc")) {
+    while (const dirent* entry = ::readdir(proc)) {
+      const pid_t pid = to_number<pid_t>(entry->d_name);
+      if (pid <= 0) continue;
+      exists = exists || pid == root;
+      const std::string stat = read_file(fmt::format("/proc/{}/stat", pid));
+      const auto fields = stat_fields(stat);
+      if (fields.size() > 1) children[to_number<pid_t>(fields[1])].push_back(pid);
+    }
+    ::closedir(proc);
+  }
+  std::vector<pid_t> tree;
+  if (exists) tree.push_back(root);
+  for (std::size_t i = 0; i < tree.size(); ++i) {
+    const auto found = children.find(tree[i]);
+    if (found == children.end()) continue;
+    const std::vector<pid_t> below = found->second;
+    tree.insert(tree.end(), below.begin(), below.end());
+  }
+  return tree;
+}
+
+ProcessUsage read_usage(const std::vector<pid_t>& processes) {
+  ProcessUsage sum;
+  for (const pid_t pid : processes) {
+    const std::string stat = read_file(fmt::format("/proc/{}/stat", pid));
+    const auto fields = stat_fields(stat);
+    if (fields.size() < 13) continue;
+    sum.processes += 1;
+    // utime and stime are fields 14 and 15 of proc(5), which counts from 1 and has pid and name in front.
+    sum.cpu_s += ticks_to_seconds(to_number<std::uint64_t>(fields[11]) + to_number<std::uint64_t>(fields[12]));
+    auto kib = number_after(read_file(fmt::format("/proc/{}/smaps_rollup", pid)), "Pss:");
+    if (!kib) kib = number_after(read_file(fmt::format("/proc/{}/status", pid)), "VmRSS:");
+    sum.memory_bytes += kib.value_or(0) * 1024;
+  }
+  return sum;
+}
+
+std::uint64_t read_anonymous_bytes(const std::vector<pid_t>& processes) {
+  std::uint64_t kib = 0;
+  for (const pid_t pid : processes) {
+    kib += number_after(read_file(fmt::format("/proc/{}/status", pid)), "RssAnon:").value_or(0);
+  }
+  return kib * 1024;
+}
+
+KernelMemory read_kernel_memory() {
+  const std::string meminfo = read_file("/proc/meminfo");
+  KernelMemory memory;
+  memory.slab_bytes = number_after(meminfo, "Slab:").value_or(0) * 1024;
+  memory.page_table_bytes = number_after(meminfo, "PageTables:").value_or(0) * 1024;
+  const std::string sockstat = read_file("/proc/net/sockstat");
+  const std::size_t tcp = sockstat.find("TCP:");
+  if (tcp != std::string::npos) {
+    const std::string_view line = std::string_view(sockstat).substr(tcp, sockstat.find('\n', tcp) - tcp);
+    memory.tcp_buffer_bytes = number_after(line, "mem").value_or(0) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  }
+  return memory;
+}
+
+std::uint64_t read_available_bytes() {
+  return number_after(read_file("/proc/meminfo"), "MemAvailable:").value_or(0) * 1024;
+}
+
+MachineCpu read_machine_cpu() {
+  const std::string stat = read_file("/proc/stat");
+  std::string_view line = std::string_view(stat).substr(0, stat.find('\n'));
+  MachineCpu cpu;
+  // cpu user nice system idle iowait irq softirq steal; what follows is counted in user already.
+  line.remove_prefix(std::min(line.size(), line.find_first_of("0123456789")));
+  for (int field = 0; field < 8 && !line.empty(); ++field) {
+    std::uint64_t ticks = 0;
+    const auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), ticks);
+    if (error != std::errc()) break;
+    line.remove_prefix(static_cast<std::size_t>(end - line.data()));
+    if (!line.empty()) line.remove_prefix(1);
+    cpu.total_s += ticks_to_seconds(ticks);
+    if (field != 3 && field != 4) cpu.busy_s += ticks_to_seconds(ticks);
+  }
+  return cpu;
+}
+
+std::uint64_t descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
+  return limit.rlim_max == RLIM_INFINITY ? std::numeric_limits<std::uint32_t>::max() : limit.rlim_max;
+}
+
+std::uint64_t descriptors_free_on_machine() {
+  // file-nr: in use, free (0 since Linux 2.6), the limit.
+  const std::string text = read_file("/proc/sys/fs/file-nr");
+  std::uint64_t values[3] = {};
+  const char* at = text.data();
+  const char* const end = text.data() + text.size();
+  for (std::uint64_t& value : values) {
+    while (at != end && (*at == ' ' || *at == '\t')) ++at;
+    const auto [next, error] = std::from_chars(at, end, value);
+    if (error != std::errc()) return std::numeric_limits<std::uint64_t>::max();
+    at = next;
+  }
+  return values[2] > values[0] ? values[2] - values[0] : 0;
+}
+
+PortRange local_port_range() {
+  const std::string text = read_file("/proc/sys/net/ipv4/ip_local_port_range");
+  PortRange range;
+  std::uint32_t first = 0;
+  std::uint32_t last = 0;
+  const auto [middle, error] = std::from_chars(text.data(), text.data() + text.size(), first);
+  if (error != std::errc()) return range;
+  const char* at = middle;
+  while (at != text.data() + text.size() && (*at == ' ' || *at == '\t')) ++at;
+  if (std::from_chars(at, text.data() + text.size(), last).ec != std::errc() || last < first) return range;
+  range.first = first;
+  range.last = last;
+  return range;
+}
+
+unsigned processor_count() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  return static_cast<unsigned>(std::max(CPU_COUNT(&set), 1));
+}
+
+}  // namespace roost::tools

@@ -1,0 +1,68 @@
+// What the kernel tells about processes and the machine, read from /proc: memory, CPU time, limits, ports.
+//
+// Readings are of one moment and never fail loudly: what cannot be read (a process that is gone, a file that a
+// container hides) is an empty optional or a zero that the comment names.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace roost::tools {
+
+// The whole of a small file; empty when it cannot be read.
+std::string read_file(const std::string& path);
+
+struct ProcessUsage {
+  // Bytes of memory that would be free without the process: its proportional set size where the kernel tells (a page that
+  // n processes share counts 1/n), else its resident size.
+  std::uint64_t memory_bytes = 0;
+  double cpu_s = 0;  // user and system time of all threads so far, in steps of 10 ms
+  unsigned processes = 0;  // how many were summed
+};
+
+// The process and all its descendants, parents first. Only `root` itself when it has none; empty when it does not exist.
+std::vector<pid_t> process_tree(pid_t root);
+
+// Sums over processes; those that are gone count nothing.
+ProcessUsage read_usage(const std::vector<pid_t>& processes);
+
+// As read_usage().memory_bytes, but only anonymous memory, which is cheap to read: no walk of page tables.
+std::uint64_t read_anonymous_bytes(const std::vector<pid_t>& processes);
+
+struct KernelMemory {
+  std::uint64_t slab_bytes = 0;         // all kernel objects: sockets, inodes, epoll items, ...
+  std::uint64_t page_table_bytes = 0;
+  std::uint64_t tcp_buffer_bytes = 0;   // data in TCP's send and receive queues (this network namespace's sockstat)
+};
+KernelMemory read_kernel_memory();
+
+std::uint64_t read_available_bytes();  // MemAvailable; 0 when unknown
+
+struct MachineCpu {
+  double busy_s = 0;   // of all processors since boot; steal by a hypervisor counts as busy
+  double total_s = 0;
+};
+MachineCpu read_machine_cpu();
+
+// Descriptors that a process may raise its limit to (the hard RLIMIT_NOFILE).
+std::uint64_t descriptor_limit();
+// Descriptors still free on the whole machine (fs.file-max less those in use); the largest number when unknown.
+std::uint64_t descriptors_free_on_machine();
+
+// Ports that one source address has for one destination: net.ipv4.ip_local_port_range.
+struct PortRange {
+  std::uint32_t first = 32768;
+  std::uint32_t last = 60999;
+  [[nodiscard]] std::uint32_t count() const noexcept { return last - first + 1; }
+};
+PortRange local_port_range();
+
+// Processors this process may use, by its affinity mask; at least 1.
+unsigned processor_count();
+
+}  // namespace roost::tools

@@ -1,0 +1,66 @@
+#include "tools/common/proc.h"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace roost::tools {
+namespace {
+
+TEST(Proc, ThisProcessUsesMemoryAndItsTreeIncludesChildren) {
+  int hold[2];
+  ASSERT_EQ(::pipe(hold), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    char byte = 0;
+    ::close(hold[1]);
+    (void)!::read(hold[0], &byte, 1);  // until the parent lets go
+    ::_exit(0);
+  }
+  const auto tree = process_tree(::getpid());
+  ASSERT_GE(tree.size(), 2u);
+  EXPECT_EQ(tree.front(), ::getpid());
+  EXPECT_NE(std::find(tree.begin(), tree.end(), child), tree.end());
+
+  const ProcessUsage usage = read_usage(tree);
+  EXPECT_GE(usage.processes, 2u);
+  EXPECT_GT(usage.memory_bytes, 100'000u);
+
+  ::close(hold[0]);
+  ::close(hold[1]);
+  ::waitpid(child, nullptr, 0);
+  const auto after = process_tree(child);
+  EXPECT_TRUE(after.empty());
+  EXPECT_EQ(read_usage({child}).processes, 0u);
+}
+
+TEST(Proc, MemoryThatIsTouchedShows) {
+  const std::uint64_t before = read_usage({::getpid()}).memory_bytes;
+  const std::uint64_t anonymous_before = read_anonymous_bytes({::getpid()});
+  constexpr std::size_t size = 32 << 20;
+  auto* block = static_cast<volatile char*>(::malloc(size));
+  for (std::size_t i = 0; i < size; i += 4096) block[i] = 1;
+  EXPECT_GT(read_usage({::getpid()}).memory_bytes, before + size / 2);
+  EXPECT_GT(read_anonymous_bytes({::getpid()}), anonymous_before + size / 2);
+  ::free(const_cast<char*>(block));
+}
+
+TEST(Proc, TheMachineHasMemoryProcessorsPortsAndDescriptors) {
+  EXPECT_GT(read_kernel_memory().slab_bytes, 0u);
+  EXPECT_GT(read_available_bytes(), 0u);
+  const MachineCpu cpu = read_machine_cpu();
+  EXPECT_GT(cpu.busy_s, 0);
+  EXPECT_GT(cpu.total_s, cpu.busy_s);
+  EXPECT_GE(processor_count(), 1u);
+  EXPECT_GT(descriptor_limit(), 0u);
+  EXPECT_GT(descriptors_free_on_machine(), 0u);
+  const PortRange ports = local_port_range();
+  EXPECT_GT(ports.count(), 0u);
+  EXPECT_LE(ports.last, 65535u);
+}
+
+}  // namespace
+}  // namespace roost::tools

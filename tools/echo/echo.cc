@@ -1,0 +1,359 @@
+#include "tools/echo/echo.h"
+
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <ctime>
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <roost/roost.h>
+
+#include "tools/common/command.h"
+#include "tools/common/format.h"
+#include "tools/common/parse.h"
+#include "tools/common/proc.h"
+#include "tools/common/shards.h"
+#include "tools/echo/options.h"
+#include "tools/echo/server.h"
+
+namespace roost::echo {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+using tools::format_bytes;
+using tools::format_count;
+
+constexpr milliseconds progress_interval{1'000};  // how often a process of several tells the parent its figures
+
+enum FrameKind : std::uint8_t {
+  listening,  // child: uint16_t port
+  failed,     // child: text; it could not start
+  progress,   // child: Totals
+  stop,       // parent
+};
+
+RuntimeOptions runtime_options(const EchoOptions& options) {
+  RuntimeOptions runtime;
+  runtime.workers = options.workers;
+  // Closing a million connections takes the kernel longer than the default grants.
+  runtime.shutdown_grace = std::chrono::seconds(30);
+  return runtime;
+}
+
+std::string listen_error(const net::Endpoint& endpoint, std::error_code error) {
+  const std::string where = endpoint.to_string();
+  if (error == std::errc::address_in_use) {
+    return fmt::format("--listen {}: the port is in use; choose another, or see who has it: ss -ltnp 'sport = :{}'", where,
+                       endpoint.port);
+  }
+  if (error == std::errc::permission_denied) {
+    return fmt::format("--listen {}: ports below net.ipv4.ip_unprivileged_port_start are root's; choose one above 1023", where);
+  }
+  if (error == std::errc::address_not_available) {
+    return fmt::format("--listen {}: no interface has this address; `ip addr` lists those that exist", where);
+  }
+  return fmt::format("--listen {}: {}", where, error.message());
+}
+
+// The first of these on standard output is what scripts wait for: from then on every process accepts.
+void announce(const EchoOptions& options, const net::Endpoint& endpoint, unsigned processes) {
+  fmt::print("listening on {} (pid {}, {} process{}, {} a process)\n", endpoint.to_string(), ::getpid(), processes,
+             processes == 1 ? "" : "es",
+             options.workers == 0 ? "a worker per processor" : fmt::format("{} worker{}", options.workers, options.workers == 1 ? "" : "s"));
+  std::fflush(stdout);
+}
+
+// Prints what changed since the last line, every interval.
+class Reporter {
+ public:
+  explicit Reporter(nanoseconds interval) : interval_(interval), next_(interval.count() > 0 ? Deadline::after(interval) : Deadline::none()) {}
+
+  [[nodiscard]] Deadline next() const noexcept { return next_; }
+  [[nodiscard]] bool is_due() const noexcept { return next_.has_passed(); }
+
+  void print(const Totals& totals, const std::vector<pid_t>& processes) {
+    const auto now = Deadline::Clock::now();
+    const double seconds = std::max(std::chrono::duration<double>(now - last_time_).count(), 1e-3);
+    const tools::ProcessUsage usage = tools::read_usage(processes);
+    const auto rate = [seconds](std::uint64_t current, std::uint64_t before) {
+      return current > before ? static_cast<double>(current - before) / seconds : 0.0;
+    };
+    char clock[16];
+    const std::time_t wall = std::time(nullptr);
+    std::tm local{};
+    ::localtime_r(&wall, &local);
+    std::strftime(clock, sizeof clock, "%H:%M:%S", &local);
+
+    std::string line = fmt::format("{}  connections {} (+{}/s)  fibers {}  messages {}/s  memory {}", clock,
+                                   format_count(totals.open), format_count(rate(totals.accepted, last_.accepted)),
+                                   format_count(totals.fibers), format_count(rate(totals.messages, last_.messages)),
+                                   format_bytes(static_cast<double>(usage.memory_bytes)));
+    if (totals.open >= 100) {
+      line += fmt::format(" ({} a connection)", format_bytes(static_cast<double>(usage.memory_bytes) / static_cast<double>(totals.open)));
+    }
+    line += fmt::format("  CPU {:.0f} %", 100 * std::max(0.0, usage.cpu_s - last_cpu_s_) / seconds);
+    if (totals.refused > last_.refused) {
+      line += fmt::format("  turned away {} (over --max-connections)", format_count(totals.refused - last_.refused));
+    }
+    if (totals.exhausted > last_.exhausted) line += "  OUT OF DESCRIPTORS: see roost doctor";
+    fmt::print("{}\n", line);
+    std::fflush(stdout);
+
+    last_ = totals;
+    last_time_ = now;
+    last_cpu_s_ = usage.cpu_s;
+    // On schedule and not an interval after now, so that lines do not drift; a missed one is left out.
+    while (next_.has_passed()) next_ = Deadline::from_ns(next_.ns() + interval_.count());
+  }
+
+  void print_final(const Totals& totals) const {
+    std::string line = fmt::format("stopped after {}: served {} connections, {} messages ({})",
+                                   tools::format_span(Deadline::Clock::now() - start_), format_count(totals.accepted),
+                                   format_count(totals.messages), format_bytes(static_cast<double>(totals.bytes)));
+    if (totals.timed_out > 0) line += fmt::format("; {} timed out", format_count(totals.timed_out));
+    if (totals.failed > 0) line += fmt::format("; {} failed", format_count(totals.failed));
+    if (totals.refused > 0) line += fmt::format("; {} turned away", format_count(totals.refused));
+    fmt::print("{}\n", line);
+    std::fflush(stdout);
+  }
+
+ private:
+  const nanoseconds interval_;
+  const Deadline::Clock::time_point start_ = Deadline::Clock::now();
+  Deadline next_;
+  Totals last_;
+  Deadline::Clock::time_point last_time_ = start_;
+  double last_cpu_s_ = 0;
+};
+
+int run_alone(const EchoOptions& options) {
+  tools::SharedCounters connections_open(1);
+  Server server(options, connections_open, 0);
+  std::optional<Reporter> reporter;
+  const int status = run(runtime_options(options), [&]() -> int {
+    SignalSet signals{SIGINT, SIGTERM};
+    const auto endpoint = server.start(false);
+    if (!endpoint) {
+      tools::print_error("echo", listen_error(options.listen, endpoint.error()));
+      return 2;
+    }
+    announce(options, *endpoint, 1);
+    reporter.emplace(options.report_interval);
+    const std::vector<pid_t> self{::getpid()};
+    for (;;) {
+      const auto signal = signals.wait(reporter->next());
+      if (signal || !is_timeout(signal.error())) break;
+      reporter->print(server.totals(), self);
+    }
+    server.stop();
+    return 0;
+  });
+  if (status == 0) reporter->print_final(server.totals());
+  return status;
+}
+
+// A child: serves until the parent says stop, or is gone.
+int run_shard(const EchoOptions& options, const tools::ShardLink& link, tools::SharedCounters& connections_open) {
+  Server server(options, connections_open, link.index());
+  const int status = run(runtime_options(options), [&]() -> int {
+    const auto endpoint = server.start(true);
+    if (!endpoint) {
+      link.send(failed, listen_error(options.listen, endpoint.error()));
+      return 2;
+    }
+    auto parent = link.adopt();
+    if (!parent) return 2;
+    link.send(listening, {});
+    for (;;) {
+      // The only command is stop, so a time-out cannot cut a frame in two that matters.
+      parent->set_read_deadline_after(progress_interval);
+      const auto frame = tools::ShardLink::receive(*parent);
+      if (frame || !is_timeout(frame.error())) break;
+      if (!link.send(progress, tools::bytes_of(server.totals()))) break;
+    }
+    server.stop();
+    link.send(progress, tools::bytes_of(server.totals()));
+    // The link stays open until the runtime has ended every connection: its end tells the parent that all is done.
+    (void)parent->release();
+    return 0;
+  });
+  return status;
+}
+
+// Finds a port to share: SO_REUSEPORT would let a second server of the same user slip in beside the first without an error,
+// so the port is tried without it before.
+std::expected<net::Endpoint, std::string> claim_port(const net::Endpoint& wanted) {
+  sockaddr_storage storage{};
+  socklen_t length = wanted.to_sockaddr(storage);
+  const int fd = ::socket(storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return std::unexpected(listen_error(wanted, {errno, std::generic_category()}));
+  const int on = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  std::expected<net::Endpoint, std::string> claimed = wanted;
+  if (::bind(fd, reinterpret_cast<const sockaddr*>(&storage), length) != 0 || ::listen(fd, 1) != 0) {
+    claimed = std::unexpected(listen_error(wanted, {errno, std::generic_category()}));
+  } else {
+    length = sizeof storage;
+    ::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &length);
+    if (const auto endpoint = net::Endpoint::from_sockaddr(reinterpret_cast<const sockaddr*>(&storage), length)) claimed = *endpoint;
+  }
+  ::close(fd);
+  return claimed;
+}
+
+int run_sharded(EchoOptions options) {
+  auto endpoint = claim_port(options.listen);
+  if (!endpoint) {
+    tools::print_error("echo", endpoint.error());
+    return 2;
+  }
+  options.listen = *endpoint;
+
+  tools::SharedCounters connections_open(options.processes);
+  auto group = tools::ShardGroup::start(options.processes, [&](const tools::ShardLink& link) {
+    return run_shard(options, link, connections_open);
+  });
+  if (!group) {
+    tools::print_error("echo", fmt::format("--processes {}: {}; try fewer", options.processes, group.error().message()));
+    return 2;
+  }
+
+  std::vector<Totals> totals(options.processes);
+  unsigned ready = 0;
+  bool stopping = false;
+  int status = 0;
+  const auto sum = [&] {
+    Totals all;
+    for (const Totals& one : totals) all += one;
+    return all;
+  };
+  const tools::ShardGroup::Handler handler{
+      .on_frame =
+          [&](unsigned index, const tools::Frame& frame) {
+            if (frame.kind == listening) ++ready;
+            if (frame.kind == progress) totals[index] = tools::value_of<Totals>(frame.payload).value_or(totals[index]);
+            if (frame.kind == failed && status == 0) {
+              tools::print_error("echo", frame.payload);
+              status = 2;
+            }
+          },
+      .on_exit =
+          [&](const tools::ShardExit& exit) {
+            connections_open.clear(exit.index);
+            totals[exit.index].open = totals[exit.index].fibers = 0;
+            if (exit.exit_status == 0 || status == 2) return;
+            tools::print_error("echo", fmt::format("{}; its connections are lost, the other processes go on", exit.to_string()));
+            status = 1;
+          },
+      .on_signal =
+          [&](int) {
+            if (stopping) group->kill_all();  // asked twice: at once
+            stopping = true;
+            group->broadcast(stop, {});
+          }};
+
+  while (ready < options.processes && status == 0 && !stopping && group->running() == options.processes) {
+    group->poll(milliseconds(100), handler);
+  }
+  if (status == 2) return 2;
+  Reporter reporter(options.report_interval);
+  if (ready == options.processes) announce(options, options.listen, options.processes);
+  while (group->running() > 0) {
+    const auto wait = std::chrono::ceil<milliseconds>(std::min<nanoseconds>(reporter.next().remaining(), std::chrono::seconds(1)));
+    group->poll(std::max(wait, milliseconds(0)), handler);
+    if (reporter.is_due() && !stopping) {
+      std::vector<pid_t> pids = group->pids();
+      pids.push_back(::getpid());
+      reporter.print(sum(), pids);
+    }
+  }
+  reporter.print_final(sum());
+  return status;
+}
+
+// What the options ask for together; the reason why not otherwise.
+std::expected<EchoOptions, std::string> checked(EchoOptions options) {
+  if (options.buffer_bytes < 16 || options.buffer_bytes > 1024 * 1024) {
+    return std::unexpected(fmt::format("--buffer {}: a buffer has 16 bytes to 1MiB", options.buffer_bytes));
+  }
+  if (options.read_timeout.count() == 0) options.read_timeout = nanoseconds::max();
+  const std::uint64_t limit = tools::descriptor_limit();
+  const std::uint64_t per_process = limit > descriptors_reserved ? limit - descriptors_reserved : 1;
+  if (options.processes == 0) options.processes = processes_needed(options.max_connections, per_process);
+  if (!processes_suffice(options.processes, options.max_connections, per_process)) {
+    return std::unexpected(fmt::format(
+        "--max-connections {}: {} process{} may open {} descriptors each; use --processes auto, or raise the limit (ulimit -Hn)",
+        options.max_connections, options.processes, options.processes == 1 ? "" : "es", limit));
+  }
+  if (const std::uint64_t free = tools::descriptors_free_on_machine(); options.max_connections > free) {
+    return std::unexpected(fmt::format("--max-connections {}: the machine has {} descriptors left; raise fs.file-max: sysctl -w fs.file-max={}",
+                                       options.max_connections, free, options.max_connections * 3));
+  }
+  if (options.workers == 0 && options.processes > 1) options.workers = 1;
+  return options;
+}
+
+tools::Parsed<unsigned> parse_workers(std::string_view text) {
+  const auto count = tools::parse_count(text);
+  if (!count || *count > 1024) {
+    return std::unexpected(fmt::format("`{}` is not a number of threads; write 1 to 1024, or 0 for one a processor", text));
+  }
+  return static_cast<unsigned>(*count);
+}
+
+}  // namespace
+
+void add_echo_command(CLI::App& app, int& exit_status) {
+  struct Command {
+    EchoOptions options;
+    std::string handler = "fiber";
+  };
+  auto command = std::make_shared<Command>();
+  EchoOptions& options = command->options;
+
+  CLI::App& echo = *app.add_subcommand("echo", "A line echo server, a fiber a connection");
+  using tools::add_parsed_option;
+  add_parsed_option(echo, "--listen", options.listen, &tools::parse_listen_address, "HOST:PORT", "127.0.0.1:8080",
+                    "Where to listen; port 0 takes a free one");
+  add_parsed_option(echo, "--workers", options.workers, &parse_workers, "N", "",
+                    "Threads of each process [one a processor; 1 where there are several processes]");
+  add_parsed_option(echo, "--processes", options.processes, &tools::parse_processes, "N|auto", "1",
+                    "Processes that share the port; auto: as many as --max-connections need descriptors for");
+  add_parsed_option(echo, "--max-connections", options.max_connections, &tools::parse_count, "N", "",
+                    "Connections at once, of all processes together; further ones are closed at once [as many as descriptors allow]");
+  add_parsed_option(echo, "--read-timeout", options.read_timeout, &tools::parse_duration, "D", "5m",
+                    "A connection whose next line is not complete after so long is closed; 0: never");
+  add_parsed_option(echo, "--buffer", options.buffer_bytes, &tools::parse_size, "SIZE", "4KiB",
+                    "Bytes read and written at once, 16 to 1MiB; lines may be longer");
+  add_parsed_option(echo, "--report-interval", options.report_interval, &tools::parse_duration, "D", "5s",
+                    "Time between report lines; 0: none");
+  echo.add_option("--handler", command->handler, "fiber: one for the life of a connection. on-demand is not there yet")
+      ->type_name("fiber|on-demand")
+      ->default_str("fiber")
+      ->check([](const std::string& text) -> std::string {
+        if (text == "fiber") return {};
+        if (text == "on-demand") return "`on-demand` is not there yet; use fiber";
+        return fmt::format("`{}` is not a handler; the only one is fiber", text);
+      });
+
+  echo.callback([command, &exit_status] {
+    const auto plan = checked(command->options);
+    if (!plan) {
+      tools::print_error("echo", plan.error());
+      exit_status = 2;
+      return;
+    }
+    exit_status = plan->processes == 1 ? run_alone(*plan) : run_sharded(*plan);
+  });
+}
+
+}  // namespace roost::echo

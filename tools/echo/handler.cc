@@ -1,0 +1,30 @@
+#include "tools/echo/handler.h"
+
+#include <roost/roost.h>
+
+namespace roost::echo {
+
+std::error_code echo_lines(net::Conn& conn, const EchoOptions& options, Tally& tally) {
+  io::Reader in(conn, {.buffer_bytes = options.buffer_bytes, .token_bytes_max = line_bytes_max});
+  io::Writer out(conn, options.buffer_bytes);
+  for (;;) {
+    conn.set_read_deadline_after(options.read_timeout);
+    const auto line = in.read_until('\n');
+    conn.set_write_deadline_after(options.read_timeout);
+    if (!line) {
+      // The last line may lack its newline; it is echoed like any other.
+      if (line.error() == Errc::end_of_stream && in.buffered() > 0) {
+        tally.count(in.buffered());
+        if (out.write(in.take_buffered())) out.flush();
+      }
+      return line.error();
+    }
+    if (auto written = out.write(*line); !written) return written.error();
+    tally.count(line->size());
+    // While another complete line waits in the buffer, its answer can go out together with this one.
+    if (in.has_buffered('\n')) continue;
+    if (auto flushed = out.flush(); !flushed) return flushed.error();
+  }
+}
+
+}  // namespace roost::echo

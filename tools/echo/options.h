@@ -1,0 +1,36 @@
+// What `roost echo` was asked to do.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+#include <roost/net/endpoint.h>
+
+namespace roost::echo {
+
+using namespace std::chrono_literals;
+
+struct EchoOptions {
+  net::Endpoint listen{net::IpAddress::v4(127, 0, 0, 1), 8080};
+  unsigned workers = 0;             // threads of each process; 0: all processors, or 1 when there are several processes
+  unsigned processes = 1;           // 0: as many as max_connections need descriptors for
+  std::uint64_t max_connections = 0;  // of all processes together; 0: as many as there are descriptors for
+  std::chrono::nanoseconds read_timeout = 5min;  // for a whole line; nanoseconds::max(): none
+  std::uint64_t buffer_bytes = 4096;
+  std::chrono::nanoseconds report_interval = 5s;  // zero: no report lines
+};
+
+// Descriptors of a process that are not connections: standard streams, listener, pollers, wake-ups, one in reserve.
+inline constexpr std::uint64_t descriptors_reserved = 64;
+
+// A line may be this long; a longer one ends its connection.
+inline constexpr std::size_t line_bytes_max = 64 * 1024 * 1024;
+
+// How many processes hold `connections` when each may hold `per_process` and the kernel deals connections out by a hash:
+// some get more than their share, so each must have room for the mean and six standard deviations. At least 1.
+unsigned processes_needed(std::uint64_t connections, std::uint64_t per_process);
+// The inverse question: would `processes` do?
+bool processes_suffice(unsigned processes, std::uint64_t connections, std::uint64_t per_process);
+
+}  // namespace roost::echo

@@ -1,0 +1,61 @@
+// What a load process counts, in a form that adds up exactly over processes and travels as bytes.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "tools/load/histogram.h"
+
+namespace roost::load {
+
+// All counts are of one process or a sum; they only grow, but for `open` and `in_flight`.
+struct Counters {
+  std::uint64_t requested = 0;    // connections this process is to open
+  std::uint64_t attempted = 0;    // dials begun
+  std::uint64_t established = 0;
+  std::uint64_t failed = 0;       // dials that failed
+  std::uint64_t dropped = 0;      // established and broken before the end
+  std::uint64_t settled = 0;      // connections that failed, or whose first message is answered or lost
+  std::uint64_t open = 0;
+  std::uint64_t peak = 0;
+  std::uint64_t sent = 0;
+  std::uint64_t received = 0;
+  std::uint64_t timeouts = 0;     // messages not sent or not answered within the I/O time-out
+  std::uint64_t errors = 0;       // messages lost to an error or to the end of their connection
+  std::uint64_t mismatched = 0;   // messages whose answer was something else
+  std::uint64_t run_sent = 0;     // those of the above that were due in the run, after the ramp
+  std::uint64_t run_received = 0;
+  std::uint64_t in_flight = 0;    // messages sent and waited for
+  std::int64_t last_established_ns = 0;  // steady clock; merging takes the latest
+
+  [[nodiscard]] std::uint64_t lost_messages() const noexcept { return timeouts + errors + mismatched; }
+  void merge(const Counters& other) noexcept;
+};
+
+struct Figures {
+  enum Kind : std::size_t {
+    connect,      // dial begun to connection established
+    first_echo,   // the first message of each connection, sent as soon as it stands
+    ramp,         // scheduled messages due while connections were still being opened
+    run,          // messages of the run: the latency that counts
+    lateness,     // of the run: how long after its due time the generator sent a message
+    recent,       // all but connect and lateness, since the last progress frame
+    kinds,
+  };
+
+  Counters counters;
+  std::map<std::string, std::uint64_t> failures;  // failed and dropped connections by error name
+  std::array<Histogram, kinds> histograms;
+
+  void merge(const Figures& other);
+
+  // With `all` everything; else what a progress frame needs: counters, failures and `recent`.
+  [[nodiscard]] std::string encode(bool all) const;
+  [[nodiscard]] static std::optional<Figures> decode(std::string_view bytes);
+};
+
+}  // namespace roost::load

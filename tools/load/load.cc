@@ -1,0 +1,429 @@
+#include "tools/load/load.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <roost/time/deadline.h>
+
+#include "tools/common/command.h"
+#include "tools/common/format.h"
+#include "tools/common/parse.h"
+#include "tools/common/proc.h"
+#include "tools/common/shards.h"
+#include "tools/load/client.h"
+#include "tools/load/figures.h"
+#include "tools/load/plan.h"
+#include "tools/load/report.h"
+
+namespace roost::load {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+using tools::format_count;
+
+std::int64_t now_ns() { return Deadline::at(Deadline::Clock::now()).ns(); }
+double seconds(std::int64_t ns) { return static_cast<double>(ns) / 1e9; }
+
+constexpr std::int64_t start_delay_ns = 20'000'000;   // from "begin" or "run" to its moment, so that every process knows in time
+constexpr std::uint64_t hopeless_failures = 100;      // so many without a single success: going on is pointless
+constexpr nanoseconds result_grace = 10s;             // for results, beyond what time-outs explain
+constexpr nanoseconds leave_grace = 90s;              // for processes to close their connections
+
+// One line that is rewritten on a terminal, a plain line now and then elsewhere.
+class Progress {
+ public:
+  explicit Progress(bool quiet) : quiet_(quiet), terminal_(::isatty(STDERR_FILENO) != 0) {}
+
+  // `phase` is "opening", "running" or "finishing".
+  void show(std::string_view phase, const LoadOptions& options, const Counters& c, const Histogram& recent, std::int64_t now) {
+    if (quiet_) return;
+    recent_.merge(recent);
+    const double since = seconds(now - last_ns_);
+    if (since < (terminal_ ? 0.25 : 5.0)) return;
+    std::string line = fmt::format("{:<9} {}/{} connections", phase, format_count(c.open), format_count(options.connections));
+    if (c.established != last_.established) line += fmt::format(" (+{}/s)", format_count(rate(c.established, last_.established, since)));
+    if (c.failed + c.dropped > 0) line += fmt::format("  {} FAILED", format_count(c.failed + c.dropped));
+    line += fmt::format("  {} messages ({}/s)", format_count(c.received), format_count(rate(c.received, last_.received, since)));
+    if (!recent_.empty()) line += fmt::format("  p99 {}", tools::format_us(static_cast<double>(recent_.percentile(0.99))));
+    if (c.lost_messages() > 0) line += fmt::format("  {} LOST", format_count(c.lost_messages()));
+    fmt::print(stderr, "{}{}{}", terminal_ ? "\r" : "", line, terminal_ ? "\x1b[K" : "\n");
+    std::fflush(stderr);
+    shown_ = true;
+    last_ = c;
+    last_ns_ = now;
+    recent_.clear();
+  }
+
+  // Leaves the terminal with an empty line to go on with.
+  void clear() {
+    if (shown_ && terminal_) fmt::print(stderr, "\r\x1b[K");
+    shown_ = false;
+  }
+
+ private:
+  static double rate(std::uint64_t current, std::uint64_t before, double over) {
+    return current > before ? static_cast<double>(current - before) / over : 0;
+  }
+
+  const bool quiet_;
+  const bool terminal_;
+  bool shown_ = false;
+  Counters last_;
+  Histogram recent_;
+  std::int64_t last_ns_ = now_ns();
+};
+
+// The parent of the load: no runtime, one thread.
+class Conductor {
+ public:
+  Conductor(const LoadOptions& options, const Plan& plan) : options_(options), plan_(plan), progress_(options.quiet), shards_(plan.processes) {}
+
+  // 0, 1 or 2, as `roost load` exits. Fills in record().
+  int conduct();
+  [[nodiscard]] const Record& record() const noexcept { return record_; }
+
+ private:
+  struct Shard {
+    Figures figures;       // the latest
+    bool is_ready = false;
+    bool has_result = false;
+    bool is_gone = false;
+  };
+
+  void poll();
+  void on_frame(unsigned index, const tools::Frame& frame);
+  void on_exit(const tools::ShardExit& exit);
+  void await_ready();
+  void ramp();
+  void run_window();
+  void collect_results();
+  void measure_standing();
+  void dismiss();
+  void give_up_if_hopeless();
+  [[nodiscard]] bool is_stopped() const { return record_.interrupted || !record_.given_up.empty() || group_->running() == 0; }
+  [[nodiscard]] bool all(bool Shard::*member) const {
+    return std::all_of(shards_.begin(), shards_.end(), [member](const Shard& s) { return s.is_gone || s.*member; });
+  }
+  [[nodiscard]] Counters sum() const;
+
+  const LoadOptions& options_;
+  const Plan& plan_;
+  Progress progress_;
+  std::vector<Shard> shards_;
+  std::optional<tools::ShardGroup> group_;
+  Histogram recent_;
+  const char* phase_ = "opening";
+  Record record_;
+  std::uint64_t peak_ = 0;
+  std::int64_t begin_ns_ = 0;
+  RunWindow window_;
+  std::vector<pid_t> server_;
+  tools::ProcessUsage server_before_;
+  tools::KernelMemory kernel_before_;
+  tools::MachineCpu machine_before_;
+  tools::MachineCpu machine_at_run_;
+  double server_cpu_at_run_ = 0;
+};
+
+Counters Conductor::sum() const {
+  Counters total;
+  for (const Shard& shard : shards_) total.merge(shard.figures.counters);
+  return total;
+}
+
+void Conductor::on_frame(unsigned index, const tools::Frame& frame) {
+  Shard& shard = shards_[index];
+  if (frame.kind == ready) {
+    shard.is_ready = true;
+    return;
+  }
+  if (shard.has_result || (frame.kind != progress && frame.kind != result)) return;
+  if (auto figures = Figures::decode(frame.payload)) {
+    recent_.merge(figures->histograms[Figures::recent]);
+    shard.figures = std::move(*figures);
+    shard.has_result = frame.kind == result;
+  }
+}
+
+void Conductor::on_exit(const tools::ShardExit& exit) {
+  Shard& shard = shards_[exit.index];
+  shard.is_gone = true;
+  if (exit.exit_status == 0) return;
+  // Whatever it held is gone with it.
+  Counters& c = shard.figures.counters;
+  const std::uint64_t lost = c.open;
+  c.dropped += lost;
+  c.failed += c.requested - c.established - c.failed;
+  c.settled = c.requested;
+  c.open = c.in_flight = 0;
+  if (lost > 0) shard.figures.failures["lost_process"] += lost;
+  if (record_.interrupted && exit.killed()) return;  // by us
+  record_.lost_processes.push_back(exit.to_string());
+  progress_.clear();
+  tools::print_error("load", fmt::format("{}; its {} connections are lost, the others go on", exit.to_string(), format_count(lost)));
+}
+
+void Conductor::poll() {
+  group_->poll(milliseconds(100), {.on_frame = [this](unsigned index, const tools::Frame& frame) { on_frame(index, frame); },
+                                   .on_exit = [this](const tools::ShardExit& exit) { on_exit(exit); },
+                                   .on_signal =
+                                       [this](int) {
+                                         if (record_.interrupted) group_->kill_all();  // asked twice: at once
+                                         record_.interrupted = true;
+                                       }});
+  const Counters now = sum();
+  peak_ = std::max(peak_, now.open);
+  progress_.show(phase_, options_, now, recent_, now_ns());
+  recent_.clear();
+}
+
+// Ends a load that cannot succeed any more, instead of asking a dead server a million times.
+void Conductor::give_up_if_hopeless() {
+  const Counters c = sum();
+  const std::uint64_t failures = c.failed + c.dropped;
+  const bool never_answered = c.received == 0 && failures >= std::min(hopeless_failures, options_.connections);
+  const bool none_left = c.open == 0 && failures >= std::min(hopeless_failures, options_.connections) &&
+                         now_ns() - c.last_established_ns > nanoseconds(1s).count();
+  if (!never_answered && !none_left) return;
+  Figures figures;
+  for (const Shard& shard : shards_) figures.merge(shard.figures);
+  const auto [name, times] = main_failure(figures);
+  record_.given_up = fmt::format("{}: {} of {} connections failed ({}): {}", options_.target.to_string(), format_count(failures),
+                                 format_count(std::max(failures, c.attempted)), name, remedy(name, options_));
+}
+
+void Conductor::await_ready() {
+  const Deadline patience = Deadline::after(30s);
+  while (!is_stopped() && !all(&Shard::is_ready) && !patience.has_passed()) poll();
+}
+
+void Conductor::ramp() {
+  begin_ns_ = now_ns() + start_delay_ns;
+  group_->broadcast(begin, tools::bytes_of(begin_ns_));
+  while (!is_stopped()) {
+    poll();
+    give_up_if_hopeless();
+    if (sum().settled >= options_.connections) break;
+  }
+  machine_at_run_ = tools::read_machine_cpu();
+  server_cpu_at_run_ = tools::read_usage(server_).cpu_s;
+}
+
+void Conductor::run_window() {
+  phase_ = "running";
+  window_.start_ns = now_ns() + start_delay_ns;
+  window_.end_ns = window_.start_ns + options_.duration.count();
+  group_->broadcast(run, tools::bytes_of(window_));
+  while (!is_stopped() && now_ns() < window_.end_ns && !all(&Shard::has_result)) {
+    poll();
+    give_up_if_hopeless();
+  }
+}
+
+void Conductor::collect_results() {
+  phase_ = "finishing";
+  // Messages may still be waiting for their time-out; a stopped process answers at once.
+  const Deadline patience = Deadline::after(2 * options_.io_timeout + result_grace);
+  while (!is_stopped() && !all(&Shard::has_result) && !patience.has_passed()) poll();
+}
+
+void Conductor::measure_standing() {
+  const tools::KernelMemory kernel = tools::read_kernel_memory();
+  const auto growth = [](std::uint64_t now, std::uint64_t before) { return static_cast<std::int64_t>(now) - static_cast<std::int64_t>(before); };
+  record_.slab_growth_bytes = growth(kernel.slab_bytes, kernel_before_.slab_bytes);
+  record_.page_table_growth_bytes = growth(kernel.page_table_bytes, kernel_before_.page_table_bytes);
+  record_.tcp_buffer_growth_bytes = growth(kernel.tcp_buffer_bytes, kernel_before_.tcp_buffer_bytes);
+
+  const auto busy = [](const tools::MachineCpu& from, const tools::MachineCpu& to) {
+    return to.total_s > from.total_s ? (to.busy_s - from.busy_s) / (to.total_s - from.total_s) : 0;
+  };
+  const tools::MachineCpu machine = tools::read_machine_cpu();
+  record_.ramp_busy = busy(machine_before_, machine_at_run_);
+  record_.run_busy = window_.end_ns == RunWindow().end_ns ? 0 : busy(machine_at_run_, machine);
+
+  std::vector<pid_t> own = group_->pids();
+  own.push_back(::getpid());
+  record_.client.memory_bytes = tools::read_usage(own).memory_bytes;
+  record_.client.processes = static_cast<unsigned>(own.size());
+  if (!server_.empty()) {
+    record_.server = tools::read_usage(server_);
+    record_.server_run_cpu_s = std::max(0.0, record_.server->cpu_s - server_cpu_at_run_);
+    record_.server->cpu_s = std::max(0.0, record_.server->cpu_s - server_before_.cpu_s);
+  }
+  record_.standing = sum().open;
+}
+
+void Conductor::dismiss() {
+  phase_ = "closing";
+  group_->broadcast(leave, {});
+  const Deadline patience = Deadline::after(leave_grace);
+  while (group_->running() > 0) {
+    poll();
+    if (patience.has_passed()) {
+      group_->kill_all();
+      record_.interrupted = true;
+    }
+  }
+}
+
+int Conductor::conduct() {
+  record_.options = options_;
+  record_.plan = plan_;
+  if (options_.server_pid != 0) server_ = tools::process_tree(static_cast<pid_t>(options_.server_pid));
+  server_before_ = tools::read_usage(server_);
+  kernel_before_ = tools::read_kernel_memory();
+  machine_before_ = tools::read_machine_cpu();
+  const std::int64_t started_ns = now_ns();
+
+  auto group = tools::ShardGroup::start(plan_.processes, [this](const tools::ShardLink& link) {
+    Client client(options_, plan_, link);
+    return client.run_all();
+  });
+  if (!group) {
+    tools::print_error("load", fmt::format("--processes {}: {}; try fewer", plan_.processes, group.error().message()));
+    return 2;
+  }
+  group_.emplace(std::move(*group));
+
+  await_ready();
+  if (!is_stopped()) ramp();
+  if (!is_stopped() && options_.duration.count() > 0) run_window();
+  if (!is_stopped() && options_.duration.count() > 0) collect_results();
+  const std::int64_t ended_ns = now_ns();
+  measure_standing();
+  dismiss();
+  progress_.clear();
+
+  for (const Shard& shard : shards_) record_.figures.merge(shard.figures);
+  record_.figures.counters.peak = std::max(peak_, record_.figures.counters.open);
+  const Counters& c = record_.figures.counters;
+  record_.ramp_s = begin_ns_ == 0 ? 0 : std::max(seconds(c.last_established_ns - begin_ns_), 0.0);
+  record_.run_s = window_.end_ns == RunWindow().end_ns ? 0 : std::max(seconds(std::min(window_.end_ns, ended_ns) - window_.start_ns), 0.0);
+  record_.duration_s = seconds(ended_ns - started_ns);
+  rusage own{};
+  rusage children{};
+  ::getrusage(RUSAGE_SELF, &own);
+  ::getrusage(RUSAGE_CHILDREN, &children);
+  for (const timeval& time : {own.ru_utime, own.ru_stime, children.ru_utime, children.ru_stime}) {
+    record_.client.cpu_s += static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+  }
+  return record_.is_fine() ? 0 : 1;
+}
+
+std::expected<Plan, std::string> checked_plan(const LoadOptions& options) {
+  if (auto fine = check_options(options); !fine) return std::unexpected(fine.error());
+  auto plan = make_plan(options, MachineLimits::read());
+  if (!plan) return plan;
+  if (plan->sources) {
+    if (auto fine = check_sources(*plan->sources); !fine) return std::unexpected(fine.error());
+  }
+  if (options.server_pid != 0 && ::kill(static_cast<pid_t>(options.server_pid), 0) != 0 && errno == ESRCH) {
+    return std::unexpected(fmt::format("--server-pid {}: there is no such process; give the server's, or leave it out", options.server_pid));
+  }
+  return plan;
+}
+
+int execute(const LoadOptions& options) {
+  const auto plan = checked_plan(options);
+  if (!plan) {
+    tools::print_error("load", plan.error());
+    return 2;
+  }
+  // Opened now: a report that cannot be written should be known before the work and not after.
+  std::ofstream file;
+  if (!options.json_path.empty() && options.json_path != "-") {
+    file.open(options.json_path, std::ios::trunc);
+    if (!file) {
+      tools::print_error("load", fmt::format("--json {}: {}; name a file in a directory that you may write to", options.json_path,
+                                             std::strerror(errno)));
+      return 2;
+    }
+  }
+
+  Conductor conductor(options, *plan);
+  int status = conductor.conduct();
+  if (status == 2) return status;
+  const Record& record = conductor.record();
+  if (!record.given_up.empty()) tools::print_error("load", record.given_up);
+  // A load that never held a connection has nothing to tell beyond that line.
+  const bool has_story = record.figures.counters.established > 0 || record.given_up.empty();
+  if (options.json_path == "-") {
+    fmt::print("{}\n", to_json(record).dump(2));
+  } else if (has_story && !options.quiet) {
+    fmt::print("{}", to_text(record));
+  }
+  if (file.is_open()) {
+    file << to_json(record).dump(2) << '\n';
+    file.close();
+    if (!file) {
+      tools::print_error("load", fmt::format("--json {}: could not be written: {}; make room or name another file", options.json_path,
+                                             std::strerror(errno)));
+      status = 1;
+    }
+  }
+  return status;
+}
+
+tools::Parsed<std::optional<tools::AddressRange>> parse_sources(std::string_view text) {
+  auto range = tools::parse_address_range(text);
+  if (!range) return std::unexpected(std::move(range.error()));
+  return std::optional(*range);
+}
+
+tools::Parsed<std::int64_t> parse_pid(std::string_view text) {
+  const auto pid = tools::parse_count(text);
+  if (!pid || *pid == 0 || *pid > 4'194'304) {  // PID_MAX_LIMIT
+    return std::unexpected(fmt::format("`{}` is not a process id; write its number", text));
+  }
+  return static_cast<std::int64_t>(*pid);
+}
+
+}  // namespace
+
+void add_load_command(CLI::App& app, int& exit_status) {
+  auto options = std::make_shared<LoadOptions>();
+  CLI::App& load = *app.add_subcommand("load", "Opens many connections to a line echo server, pings on them, reports");
+  using tools::add_parsed_option;
+  add_parsed_option(load, "--target", options->target, &tools::resolve_host_port, "HOST:PORT", "", "The server")->required();
+  add_parsed_option(load, "--connections", options->connections, &tools::parse_count, "N", "1000", "How many to open and hold");
+  add_parsed_option(load, "--rate", options->rate, &tools::parse_rate, "R", "1000", "Connections to open a second");
+  auto* interval = add_parsed_option(load, "--interval", options->interval, &tools::parse_duration, "D", "30s",
+                                     "Time between the pings of one connection; phases are spread evenly");
+  load.add_flag("--closed-loop", options->closed_loop, "Send the next ping as soon as the answer is there, instead of on a schedule")
+      ->excludes(interval);
+  add_parsed_option(load, "--active", options->active, &tools::parse_count, "A", "",
+                    "Connections that ping in a closed loop; the others are held idle [all]");
+  add_parsed_option(load, "--size", options->message_bytes, &tools::parse_size, "BYTES", "64", "Length of a message, its newline included");
+  add_parsed_option(load, "--duration", options->duration, &tools::parse_duration, "D", "30s",
+                    "How long to run once every connection is open; 0: only open them and ping once");
+  add_parsed_option(load, "--dial-timeout", options->dial_timeout, &tools::parse_duration, "D", "10s", "For a connection to be established");
+  add_parsed_option(load, "--io-timeout", options->io_timeout, &tools::parse_duration, "D", "5s",
+                    "For a message to be sent, and for its answer to come");
+  add_parsed_option(load, "--sources", options->sources, &parse_sources, "FIRST-LAST", "",
+                    "Addresses to dial from, in turn [on loopback as many of 127.0.1.1 and up as needed, else the kernel's choice]");
+  add_parsed_option(load, "--processes", options->processes, &tools::parse_processes, "N|auto", "auto",
+                    "Processes to spread over; auto: as many as the descriptor limit makes necessary");
+  load.add_option("--json", options->json_path, "Write the report as JSON; - is standard output")->type_name("FILE");
+  load.add_flag("--quiet", options->quiet, "No progress and no report, only errors; see also --json");
+  add_parsed_option(load, "--server-pid", options->server_pid, &parse_pid, "PID", "",
+                    "The server on this machine: report its memory and CPU, children included");
+
+  load.callback([options, &exit_status] { exit_status = execute(*options); });
+}
+
+}  // namespace roost::load

@@ -1,0 +1,21 @@
+// `roost load`: opens many connections to a line echo server, pings on them and says what it saw.
+//
+//   load.cc       the command line, and the parent process: starts the others, shows progress, adds up
+//   plan.h        decides from options and limits: how many processes, which source addresses
+//   client.h      one process's share of the connections, a fiber each, on roost
+//   payload.h     the text of each message, so that a mix-up of connections is found
+//   figures.h     what is counted, and how it travels and adds up; histogram.h its latencies
+//   report.h      the result as JSON and as text
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace roost::load {
+
+// Adds the subcommand `load` to `app`. When it was called, `exit_status` holds after parsing
+//   0  every connection stood to the end and every message came back
+//   1  some did not, or the run was interrupted
+//   2  it could not start; one line on stderr says why
+void add_load_command(CLI::App& app, int& exit_status);
+
+}  // namespace roost::load

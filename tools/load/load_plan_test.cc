@@ -1,0 +1,130 @@
+#include "tools/load/plan.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+#include <vector>
+
+namespace roost::load {
+namespace {
+
+LoadOptions loopback(std::uint64_t connections) {
+  LoadOptions options;
+  options.target = {net::IpAddress::loopback_v4(), 8080};
+  options.connections = connections;
+  return options;
+}
+
+const MachineLimits machine{.descriptors_per_process = 20'000, .descriptors_on_machine = 2'000'000, .ports = {32768, 60999}};
+
+TEST(LoadPlan, FewConnectionsToLoopbackNeedNothingSpecial) {
+  const auto plan = make_plan(loopback(1000), machine);
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(plan->processes, 1u);
+  EXPECT_FALSE(plan->sources);
+}
+
+TEST(LoadPlan, AMillionSpreadsOverProcessesAndSourceAddresses) {
+  const auto plan = make_plan(loopback(1'000'000), machine);
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(plan->processes, 51u);
+  ASSERT_TRUE(plan->sources);
+  EXPECT_GE(std::uint64_t{plan->sources->count} * 28'232, 1'000'000u);
+  EXPECT_EQ(plan->sources->first.to_string(), "127.0.1.1");
+  std::uint64_t total = 0;
+  for (unsigned process = 0; process < plan->processes; ++process) {
+    EXPECT_LE(plan->connections_of(process, 1'000'000), 20'000u - 64);
+    total += plan->connections_of(process, 1'000'000);
+  }
+  EXPECT_EQ(total, 1'000'000u);
+}
+
+TEST(LoadPlan, NeverHasMoreProcessesThanConnections) {
+  LoadOptions options = loopback(3);
+  options.processes = 8;
+  EXPECT_EQ(make_plan(options, machine)->processes, 3u);
+}
+
+TEST(LoadPlan, WhatCannotWorkIsRefusedWithARemedy) {
+  const auto refusal = [](const LoadOptions& options, const MachineLimits& limits) {
+    const auto plan = make_plan(options, limits);
+    return plan ? std::string("accepted") : plan.error();
+  };
+  LoadOptions options = loopback(100'000);
+  options.processes = 2;
+  EXPECT_NE(refusal(options, machine).find("--processes auto"), std::string::npos);
+
+  options = loopback(100'000);
+  options.sources = tools::parse_address_range("127.0.1.1-127.0.1.3").value();
+  EXPECT_NE(refusal(options, machine).find("84,696 times, not 100,000; name 4 addresses"), std::string::npos) << refusal(options, machine);
+
+  options = loopback(100'000);
+  options.target.address = net::IpAddress::v4(192, 0, 2, 1);
+  EXPECT_NE(refusal(options, machine).find("--sources FIRST-LAST"), std::string::npos);
+
+  options = loopback(3'000'000);
+  EXPECT_NE(refusal(options, machine).find("fs.file-max"), std::string::npos);
+
+  MachineLimits tiny = machine;
+  tiny.descriptors_per_process = 100;
+  EXPECT_NE(refusal(loopback(100'000), tiny).find("ulimit -Hn"), std::string::npos);
+}
+
+TEST(LoadPlan, OptionsThatContradictEachOtherAreRefused) {
+  const auto accepted = [](auto change) {
+    LoadOptions options = loopback(10);
+    change(options);
+    return check_options(options).has_value();
+  };
+  EXPECT_TRUE(accepted([](LoadOptions&) {}));
+  EXPECT_FALSE(accepted([](LoadOptions& o) { o.connections = 0; }));
+  EXPECT_FALSE(accepted([](LoadOptions& o) { o.rate = 0; }));
+  EXPECT_FALSE(accepted([](LoadOptions& o) { o.message_bytes = 0; }));
+  EXPECT_FALSE(accepted([](LoadOptions& o) { o.message_bytes = message_bytes_max + 1; }));
+  EXPECT_FALSE(accepted([](LoadOptions& o) { o.interval = 0s; }));
+  EXPECT_FALSE(accepted([](LoadOptions& o) { o.io_timeout = 0s; }));
+  EXPECT_FALSE(accepted([](LoadOptions& o) { o.dial_timeout = 0s; }));
+  EXPECT_FALSE(accepted([](LoadOptions& o) { o.active = 5; }));
+  EXPECT_FALSE(accepted([](LoadOptions& o) { o.closed_loop = true, o.active = 11; }));
+  EXPECT_TRUE(accepted([](LoadOptions& o) { o.closed_loop = true, o.active = 10; }));
+  EXPECT_FALSE(accepted([](LoadOptions& o) { o.sources = tools::parse_address_range("::1").value(); }));
+}
+
+TEST(LoadPlan, AnAddressOfAnotherMachineIsNoSource) {
+  EXPECT_TRUE(check_sources(tools::parse_address_range("127.0.1.1-127.0.1.9").value()));
+  const auto refused = check_sources(tools::parse_address_range("192.0.2.77").value());
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().find("192.0.2.77"), std::string::npos);
+}
+
+TEST(LoadSchedule, PhasesSpreadEvenlyOverTheInterval) {
+  std::vector<std::int64_t> phases;
+  for (std::uint64_t i = 0; i < 1000; ++i) phases.push_back(phase_ns(i, 1000, 30s));
+  for (std::size_t i = 1; i < phases.size(); ++i) EXPECT_EQ(phases[i] - phases[i - 1], 30'000'000);
+  EXPECT_EQ(phases.front(), 0);
+  EXPECT_LT(phase_ns(99'999'999, 100'000'000, 1h), std::chrono::nanoseconds(1h).count());
+}
+
+TEST(LoadSchedule, TheFirstPingIsTheNextOneOfTheSchedule) {
+  constexpr std::int64_t s = 1'000'000'000;
+  EXPECT_EQ(first_due_ns(100 * s, 7 * s, 30s, 90 * s), 107 * s);
+  EXPECT_EQ(first_due_ns(100 * s, 7 * s, 30s, 106 * s), 107 * s);
+  EXPECT_EQ(first_due_ns(100 * s, 7 * s, 30s, 107 * s), 137 * s);
+  EXPECT_EQ(first_due_ns(100 * s, 7 * s, 30s, 200 * s), 227 * s);
+}
+
+TEST(LoadSchedule, ExactlyTheActiveOnesAreActiveAndTheySpread) {
+  for (const std::uint64_t active : {1u, 3u, 10u, 99u, 100u}) {
+    std::uint64_t count = 0;
+    for (std::uint64_t i = 0; i < 100; ++i) count += is_active(i, 100, active);
+    EXPECT_EQ(count, active);
+  }
+  EXPECT_TRUE(is_active(5, 100, 0)) << "0 means all";
+  std::uint64_t first_half = 0;
+  for (std::uint64_t i = 0; i < 50; ++i) first_half += is_active(i, 100, 10);
+  EXPECT_EQ(first_half, 5u);
+}
+
+}  // namespace
+}  // namespace roost::load

@@ -1,0 +1,117 @@
+#include "tools/load/report.h"
+
+#include <gtest/gtest.h>
+
+namespace roost::load {
+namespace {
+
+Record fine_record() {
+  Record record;
+  record.options.target = net::Endpoint{net::IpAddress::loopback_v4(), 8080};
+  record.options.connections = 1000;
+  record.options.server_pid = 4711;
+  Counters& c = record.figures.counters;
+  c.requested = c.attempted = c.established = c.settled = c.open = c.peak = 1000;
+  c.sent = c.received = 3000;
+  c.run_sent = c.run_received = 2000;
+  for (auto& histogram : record.figures.histograms) histogram.record_n(100, 1000);
+  record.ramp_s = 1;
+  record.run_s = 60;
+  record.duration_s = 61.5;
+  record.standing = 1000;
+  record.client = {.memory_bytes = 5'000'000, .cpu_s = 1.5, .processes = 2};
+  record.server = tools::ProcessUsage{.memory_bytes = 4'000'000, .cpu_s = 2, .processes = 1};
+  record.server_run_cpu_s = 0.02;
+  record.slab_growth_bytes = 6'000'000;
+  return record;
+}
+
+TEST(LoadReport, JsonHasEveryFieldOfTheSchema) {
+  const auto json = to_json(fine_record());
+  EXPECT_EQ(json["schema"], 1);
+  EXPECT_EQ(json["target"], "127.0.0.1:8080");
+  for (const char* key : {"requested", "established", "failed", "peak", "failures", "rate_per_s"}) {
+    EXPECT_TRUE(json["connections"].contains(key)) << key;
+  }
+  for (const char* latency : {"connect_latency_us", "latency_us", "lateness_us", "first_echo_us"}) {
+    for (const char* key : {"p50", "p90", "p99", "p999", "max"}) EXPECT_EQ(json[latency][key], 100) << latency << key;
+  }
+  for (const char* key : {"sent", "received", "timeouts", "errors", "mismatched", "rate_per_s"}) {
+    EXPECT_TRUE(json["messages"].contains(key)) << key;
+  }
+  EXPECT_EQ(json["duration_s"], 61.5);
+  EXPECT_EQ(json["client"]["cpu_s"], 1.5);
+  EXPECT_EQ(json["client"]["rss_bytes"], 5'000'000);
+  EXPECT_EQ(json["server"]["pid"], 4711);
+  EXPECT_EQ(json["server"]["cpu_s"], 2);
+  EXPECT_EQ(json["server"]["rss_bytes"], 4'000'000);
+  EXPECT_EQ(json["server"]["bytes_per_connection"], 4000);
+  EXPECT_EQ(json["server"]["cpu_us_per_message"], 10);
+  EXPECT_EQ(json["kernel"]["slab_bytes_per_connection"], 6000);
+  EXPECT_TRUE(json["connections"]["failures"].is_object());
+}
+
+TEST(LoadReport, AnUnknownServerIsLeftOut) {
+  Record record = fine_record();
+  record.server.reset();
+  EXPECT_FALSE(to_json(record).contains("server"));
+  EXPECT_EQ(to_text(record).find("\nserver "), std::string::npos);
+}
+
+TEST(LoadReport, AnythingLostIsNotFine) {
+  EXPECT_TRUE(fine_record().is_fine());
+  const auto fine_after = [](auto change) {
+    Record record = fine_record();
+    change(record);
+    return record.is_fine();
+  };
+  EXPECT_FALSE(fine_after([](Record& r) { r.figures.counters.established = 999; }));
+  EXPECT_FALSE(fine_after([](Record& r) { r.figures.counters.dropped = 1; }));
+  EXPECT_FALSE(fine_after([](Record& r) { r.figures.counters.timeouts = 1; }));
+  EXPECT_FALSE(fine_after([](Record& r) { r.figures.counters.errors = 1; }));
+  EXPECT_FALSE(fine_after([](Record& r) { r.figures.counters.mismatched = 1; }));
+  EXPECT_FALSE(fine_after([](Record& r) { r.interrupted = true; }));
+  EXPECT_FALSE(fine_after([](Record& r) { r.lost_processes.push_back("process 1 was killed"); }));
+}
+
+TEST(LoadReport, ALateGeneratorIsNamedAsSuch) {
+  Record record = fine_record();
+  EXPECT_FALSE(record.generator_was_late());
+  record.figures.histograms[Figures::lateness].record_n(12'000, 100);
+  EXPECT_TRUE(record.generator_was_late());
+  EXPECT_TRUE(to_json(record)["generator_late"]);
+  EXPECT_NE(to_text(record).find("LATE"), std::string::npos);
+  record.options.closed_loop = true;
+  EXPECT_FALSE(record.generator_was_late()) << "a closed loop has no schedule to be late against";
+}
+
+TEST(LoadReport, SaysWhatLimitedTheRamp) {
+  Record record = fine_record();
+  EXPECT_NE(record.limited_by().find("--rate"), std::string::npos);
+  record.ramp_s = 4;
+  record.ramp_busy = 0.97;
+  EXPECT_NE(record.limited_by().find("CPU"), std::string::npos);
+  record.ramp_busy = 0.2;
+  record.figures.histograms[Figures::connect].record_n(1'000'000, 1000);
+  EXPECT_NE(record.limited_by().find("accept"), std::string::npos);
+}
+
+TEST(LoadReport, ARunThatNeverBeganDividesByNothing) {
+  Record record;
+  record.options.connections = 10;
+  const auto json = to_json(record);
+  EXPECT_EQ(json["messages"]["rate_per_s"], 0);
+  EXPECT_EQ(json["client"]["bytes_per_connection"], 0);
+  EXPECT_FALSE(to_text(record).empty());
+}
+
+TEST(LoadReport, TheMainFailureHasARemedy) {
+  Figures figures;
+  EXPECT_EQ(main_failure(figures).second, 0u);
+  figures.failures = {{"ECONNREFUSED", 90}, {"timed_out", 10}};
+  EXPECT_EQ(main_failure(figures).first, "ECONNREFUSED");
+  EXPECT_NE(remedy("ECONNREFUSED", fine_record().options).find("roost echo --listen 127.0.0.1:8080"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace roost::load

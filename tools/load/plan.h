@@ -1,0 +1,82 @@
+// What `roost load` was asked to do, and how it is going to do it: decided before anything is opened, so that what
+// cannot work is refused with a remedy and not found out half-way.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <expected>
+#include <optional>
+#include <string>
+
+#include <roost/net/endpoint.h>
+
+#include "tools/common/parse.h"
+#include "tools/common/proc.h"
+
+namespace roost::load {
+
+using namespace std::chrono_literals;
+
+struct LoadOptions {
+  net::Endpoint target;
+  std::uint64_t connections = 1000;
+  double rate = 1000;                                     // connections a second
+  std::chrono::nanoseconds interval = 30s;                // between the pings of one connection
+  bool closed_loop = false;                               // instead of intervals: the next ping when the answer is there
+  std::uint64_t active = 0;                               // connections that ping in a closed loop; 0: all
+  std::uint64_t message_bytes = 64;                       // newline included
+  std::chrono::nanoseconds duration = 30s;                // of the run, after the last connection stands
+  std::chrono::nanoseconds dial_timeout = 10s;
+  std::chrono::nanoseconds io_timeout = 5s;               // for a message to be sent, and for its answer
+  std::optional<tools::AddressRange> sources;
+  unsigned processes = 0;                                 // 0: as many as connections need descriptors for
+  std::string json_path;
+  bool quiet = false;
+  std::int64_t server_pid = 0;                            // 0: not known
+};
+
+inline constexpr std::uint64_t message_bytes_max = 16 * 1024 * 1024;
+
+// Limits of the machine, as a value so that tests can invent one.
+struct MachineLimits {
+  std::uint64_t descriptors_per_process = 0;
+  std::uint64_t descriptors_on_machine = 0;  // still free
+  tools::PortRange ports;
+
+  [[nodiscard]] static MachineLimits read();
+};
+
+struct Plan {
+  unsigned processes = 1;
+  // Addresses to dial from, in turn. Empty: the kernel's choice.
+  std::optional<tools::AddressRange> sources;
+
+  // The connections of one process: its global numbers are process, process + processes, ...
+  [[nodiscard]] std::uint64_t connections_of(unsigned process, std::uint64_t connections) const noexcept {
+    return connections / processes + (process < connections % processes ? 1 : 0);
+  }
+};
+
+// Descriptors of a process that are not connections.
+inline constexpr std::uint64_t descriptors_reserved = 64;
+
+// The reason, with option, value and remedy, when it cannot work.
+std::expected<Plan, std::string> make_plan(const LoadOptions& options, const MachineLimits& limits);
+
+// Errors in the options themselves, whatever the machine.
+std::expected<void, std::string> check_options(const LoadOptions& options);
+
+// Tries whether this machine has the addresses (first and last of the range). The reason when not.
+std::expected<void, std::string> check_sources(const tools::AddressRange& sources);
+
+// Message schedule with --interval: connection `number` of `connections` pings at start + phase + k * interval, and the
+// phases spread evenly over the interval.
+[[nodiscard]] std::int64_t phase_ns(std::uint64_t number, std::uint64_t connections, std::chrono::nanoseconds interval) noexcept;
+// The first point of that schedule after `after_ns`.
+[[nodiscard]] std::int64_t first_due_ns(std::int64_t start_ns, std::int64_t phase, std::chrono::nanoseconds interval,
+                                        std::int64_t after_ns) noexcept;
+
+// With a closed loop, whether connection `number` is one of the `active` that ping: they, too, spread evenly.
+[[nodiscard]] bool is_active(std::uint64_t number, std::uint64_t connections, std::uint64_t active) noexcept;
+
+}  // namespace roost::load

@@ -1,0 +1,231 @@
+#include "tools/load/report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "tools/common/format.h"
+
+namespace roost::load {
+namespace {
+
+using tools::format_bytes;
+using tools::format_count;
+using tools::format_us;
+using nlohmann::ordered_json;
+
+// A generator this late (at its 99th percentile) has measured itself as much as the server.
+constexpr std::uint64_t late_us = 10'000;
+
+double per(double amount, std::uint64_t things) { return things == 0 ? 0 : amount / static_cast<double>(things); }
+double rate(std::uint64_t count, double seconds) { return seconds > 0 ? static_cast<double>(count) / seconds : 0; }
+
+double requested_message_rate(const LoadOptions& options) {
+  return static_cast<double>(options.connections) / std::chrono::duration<double>(options.interval).count();
+}
+
+double rounded(double value) { return std::round(value * 1000) / 1000; }
+
+ordered_json percentiles(const Histogram& histogram) {
+  return {{"count", histogram.count()},
+          {"min", histogram.min()},
+          {"mean", rounded(histogram.mean())},
+          {"p50", histogram.percentile(0.5)},
+          {"p90", histogram.percentile(0.9)},
+          {"p99", histogram.percentile(0.99)},
+          {"p999", histogram.percentile(0.999)},
+          {"max", histogram.max()}};
+}
+
+std::string percentile_line(const Histogram& histogram) {
+  return fmt::format("p50 {}  p90 {}  p99 {}  p99.9 {}  max {}", format_us(static_cast<double>(histogram.percentile(0.5))),
+                     format_us(static_cast<double>(histogram.percentile(0.9))), format_us(static_cast<double>(histogram.percentile(0.99))),
+                     format_us(static_cast<double>(histogram.percentile(0.999))), format_us(static_cast<double>(histogram.max())));
+}
+
+std::string processes(std::uint64_t count) { return fmt::format("{} process{}", count, count == 1 ? "" : "es"); }
+
+}  // namespace
+
+bool Record::is_fine() const noexcept {
+  const Counters& c = figures.counters;
+  return !interrupted && lost_processes.empty() && given_up.empty() && c.established == options.connections && c.dropped == 0 &&
+         c.lost_messages() == 0;
+}
+
+bool Record::generator_was_late() const noexcept {
+  return !options.closed_loop && figures.histograms[Figures::lateness].percentile(0.99) > late_us;
+}
+
+std::string Record::limited_by() const {
+  const double achieved = rate(figures.counters.established, ramp_s);
+  if (ramp_s < 0.05 || achieved >= 0.95 * options.rate) {
+    return fmt::format("the rate asked for (--rate {})", format_count(options.rate));
+  }
+  if (ramp_busy > 0.9) {
+    return fmt::format("CPU: the machine's processors were {:.0f} % busy while connections opened", 100 * ramp_busy);
+  }
+  const std::uint64_t p99 = figures.histograms[Figures::connect].percentile(0.99);
+  if (p99 > 100'000) {
+    return fmt::format("the server's accepting: one connection in a hundred took {} or longer (a full accept queue? see roost doctor)",
+                       format_us(static_cast<double>(p99)));
+  }
+  return fmt::format("neither the rate asked for nor CPU ({:.0f} % busy); more processes (--processes) may help", 100 * ramp_busy);
+}
+
+ordered_json to_json(const Record& record) {
+  const Counters& c = record.figures.counters;
+  const auto& histograms = record.figures.histograms;
+  const LoadOptions& options = record.options;
+
+  ordered_json failures = ordered_json::object();
+  for (const auto& [name, times] : record.figures.failures) failures[name] = times;
+
+  ordered_json json;
+  json["schema"] = 1;
+  json["target"] = options.target.to_string();
+  json["ok"] = record.is_fine();
+  json["interrupted"] = record.interrupted;
+  if (!record.given_up.empty()) json["given_up"] = record.given_up;
+  if (!record.lost_processes.empty()) json["lost_processes"] = record.lost_processes;
+  json["connections"] = {{"requested", options.connections}, {"established", c.established},
+                         {"failed", c.failed},               {"dropped", c.dropped},
+                         {"peak", c.peak},                   {"failures", failures},
+                         {"rate_per_s", rounded(rate(c.established, record.ramp_s))}};
+  json["connect_latency_us"] = percentiles(histograms[Figures::connect]);
+  json["first_echo_us"] = percentiles(histograms[Figures::first_echo]);
+  json["messages"] = {{"sent", c.sent},         {"received", c.received},         {"timeouts", c.timeouts},
+                      {"errors", c.errors},     {"mismatched", c.mismatched},     {"rate_per_s", rounded(rate(c.run_received, record.run_s))},
+                      {"run_sent", c.run_sent}, {"run_received", c.run_received}, {"bytes_each", options.message_bytes}};
+  json["latency_us"] = percentiles(histograms[Figures::run]);
+  json["ramp_latency_us"] = percentiles(histograms[Figures::ramp]);
+  json["lateness_us"] = percentiles(histograms[Figures::lateness]);
+  json["generator_late"] = record.generator_was_late();
+  json["achieved"] = {
+      {"connection_rate_per_s", {{"requested", options.rate}, {"achieved", rounded(rate(c.established, record.ramp_s))}}},
+      {"message_rate_per_s",
+       {{"requested", options.closed_loop ? ordered_json(nullptr) : ordered_json(rounded(requested_message_rate(options)))},
+        {"achieved", rounded(rate(c.run_received, record.run_s))}}}};
+  json["duration_s"] = rounded(record.duration_s);
+  json["ramp_s"] = rounded(record.ramp_s);
+  json["run_s"] = rounded(record.run_s);
+  json["limited_by"] = record.limited_by();
+  json["client"] = {{"processes", record.plan.processes}, {"cpu_s", rounded(record.client.cpu_s)},
+                    {"rss_bytes", record.client.memory_bytes},
+                    {"bytes_per_connection", rounded(per(static_cast<double>(record.client.memory_bytes), record.standing))}};
+  if (record.server) {
+    json["server"] = {{"pid", options.server_pid},
+                      {"processes", record.server->processes},
+                      {"cpu_s", rounded(record.server->cpu_s)},
+                      {"cpu_us_per_message", rounded(per(record.server_run_cpu_s * 1e6, c.run_received))},
+                      {"rss_bytes", record.server->memory_bytes},
+                      {"bytes_per_connection", rounded(per(static_cast<double>(record.server->memory_bytes), record.standing))}};
+  }
+  json["kernel"] = {{"slab_bytes_per_connection", rounded(per(static_cast<double>(record.slab_growth_bytes), record.standing))},
+                    {"slab_bytes", record.slab_growth_bytes},
+                    {"page_table_bytes", record.page_table_growth_bytes},
+                    {"tcp_buffer_bytes", record.tcp_buffer_growth_bytes}};
+  json["machine"] = {{"ramp_busy", rounded(record.ramp_busy)}, {"run_busy", rounded(record.run_busy)}};
+  return json;
+}
+
+std::string to_text(const Record& record) {
+  const Counters& c = record.figures.counters;
+  const auto& histograms = record.figures.histograms;
+  const LoadOptions& options = record.options;
+  std::string text;
+  const auto line = [&text](std::string_view name, std::string_view value) { text += fmt::format("{:<13} {}\n", name, value); };
+  const auto memory = [&](const tools::ProcessUsage& usage) {
+    std::string said = fmt::format("memory {}", format_bytes(static_cast<double>(usage.memory_bytes)));
+    if (record.standing > 0) {
+      said += fmt::format(" ({} a connection)", format_bytes(per(static_cast<double>(usage.memory_bytes), record.standing)));
+    }
+    return fmt::format("{} in {}", said, processes(usage.processes));
+  };
+
+  text += '\n';
+  line("target", options.target.to_string());
+  line("connections", fmt::format("{} of {} established, {} failed, {} dropped; {} at once", format_count(c.established),
+                                  format_count(options.connections), format_count(c.failed), format_count(c.dropped), format_count(c.peak)));
+  for (const auto& [name, times] : record.figures.failures) line("", fmt::format("{} x {}", format_count(times), name));
+  line("opened", fmt::format("in {}: {} a second, {} asked for", tools::format_seconds(record.ramp_s),
+                             format_count(rate(c.established, record.ramp_s)), format_count(options.rate)));
+  line("connect", percentile_line(histograms[Figures::connect]));
+  line("first echo", percentile_line(histograms[Figures::first_echo]));
+  line("messages", fmt::format("{} sent, {} came back, {} timed out, {} errors, {} mismatched", format_count(c.sent),
+                               format_count(c.received), format_count(c.timeouts), format_count(c.errors), format_count(c.mismatched)));
+  if (record.run_s > 0) {
+    std::string run = fmt::format("{}, {} messages: {} a second", tools::format_seconds(record.run_s), format_count(c.run_received),
+                                  format_count(rate(c.run_received, record.run_s)));
+    run += options.closed_loop
+               ? fmt::format(" in a closed loop over {} connections", format_count(options.active == 0 ? options.connections : options.active))
+               : fmt::format(", {} asked for (each connection every {})", format_count(requested_message_rate(options)),
+                             tools::format_option(options.interval));
+    line("run", run);
+  }
+  if (!histograms[Figures::run].empty()) line("latency", percentile_line(histograms[Figures::run]));
+  if (!options.closed_loop && !histograms[Figures::lateness].empty()) {
+    line("generator", fmt::format("late by {}", percentile_line(histograms[Figures::lateness])));
+    if (record.generator_was_late()) {
+      line("", "LATE: the latencies above include this delay of the generator's own; use a lower rate, fewer connections or more processors");
+    }
+  }
+  line("client", fmt::format("CPU {:.1f} s, {}", record.client.cpu_s, memory(record.client)));
+  if (record.server) {
+    std::string server = fmt::format("CPU {:.1f} s", record.server->cpu_s);
+    if (c.run_received > 0) {
+      server += fmt::format(" ({} a message in the run)", format_us(per(record.server_run_cpu_s * 1e6, c.run_received)));
+    }
+    line("server", fmt::format("{}, {}", server, memory(*record.server)));
+  }
+  if (record.standing > 0 && record.slab_growth_bytes > 0) {
+    line("kernel", fmt::format("slabs grew by {} ({} a connection, {}), page tables by {}, TCP queues hold {}",
+                               format_bytes(static_cast<double>(record.slab_growth_bytes)),
+                               format_bytes(per(static_cast<double>(record.slab_growth_bytes), record.standing)),
+                               options.target.address.is_loopback() ? "both ends" : "this machine's ends",
+                               format_bytes(static_cast<double>(std::max<std::int64_t>(record.page_table_growth_bytes, 0))),
+                               format_bytes(static_cast<double>(std::max<std::int64_t>(record.tcp_buffer_growth_bytes, 0)))));
+  }
+  line("machine", fmt::format("processors {:.0f} % busy while opening, {:.0f} % in the run", 100 * record.ramp_busy, 100 * record.run_busy));
+  line("limited by", record.limited_by());
+  for (const std::string& lost : record.lost_processes) line("lost", lost);
+  if (!record.given_up.empty()) line("given up", record.given_up);
+  if (record.interrupted) {
+    line("verdict", "interrupted");
+  } else if (record.is_fine()) {
+    line("verdict", "every connection stood and every message came back");
+  } else {
+    line("verdict", "NOT FINE: see connections and messages above");
+  }
+  return text;
+}
+
+std::pair<std::string, std::uint64_t> main_failure(const Figures& figures) {
+  std::pair<std::string, std::uint64_t> most;
+  for (const auto& [name, times] : figures.failures) {
+    if (times > most.second) most = {name, times};
+  }
+  return most;
+}
+
+std::string remedy(const std::string& failure, const LoadOptions& options) {
+  const std::string target = options.target.to_string();
+  if (failure == "ECONNREFUSED") return fmt::format("nothing listens there; start a server, for example: roost echo --listen {}", target);
+  if (failure == "EADDRNOTAVAIL") return "no local port or address is free; name more addresses with --sources FIRST-LAST";
+  if (failure == "EMFILE" || failure == "ENFILE") return "descriptors ran out; see roost doctor";
+  if (failure == "ENETUNREACH" || failure == "EHOSTUNREACH") return "no route leads there; check the address and `ip route`";
+  if (failure == "EACCES" || failure == "EPERM") return "a firewall on this machine forbids it; see nft list ruleset";
+  if (failure == "mismatched" || failure == "unexpected_data") return "the answers are not what was sent; is it a line echo server?";
+  if (failure == "end_of_stream" || failure == "ECONNRESET" || failure == "EPIPE") {
+    return "the server closes connections; look at its log and its limit of connections";
+  }
+  if (failure == "timed_out" || failure == "ETIMEDOUT") {
+    return fmt::format("no answer came within --dial-timeout {} or --io-timeout {}; is it a line echo server, and reachable?",
+                       tools::format_option(options.dial_timeout), tools::format_option(options.io_timeout));
+  }
+  return "see the report";
+}
+
+}  // namespace roost::load

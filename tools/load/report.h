@@ -1,0 +1,60 @@
+// The result of a load as JSON and as text.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "tools/common/proc.h"
+#include "tools/load/figures.h"
+#include "tools/load/plan.h"
+
+namespace roost::load {
+
+// All that is known when a load has ended.
+struct Record {
+  LoadOptions options;
+  Plan plan;
+  Figures figures;                       // of all processes
+
+  double ramp_s = 0;                     // from the first dial due to the last connection established
+  double run_s = 0;                      // of the run after the ramp; 0 if it never began
+  double duration_s = 0;                 // all in all
+  double ramp_busy = 0;                  // share of the machine's processors that was busy, 0 to 1
+  double run_busy = 0;
+
+  tools::ProcessUsage client;            // memory while the connections stood; CPU of the whole load
+  std::optional<tools::ProcessUsage> server;  // likewise, its CPU since the load began
+  double server_run_cpu_s = 0;           // of that, during the run
+  std::int64_t slab_growth_bytes = 0;    // while the connections stood, against before
+  std::int64_t page_table_growth_bytes = 0;
+  std::int64_t tcp_buffer_growth_bytes = 0;
+  std::uint64_t standing = 0;            // connections at the moment memory was measured
+
+  bool interrupted = false;
+  std::vector<std::string> lost_processes;  // how each process ended that did not end by itself
+  std::string given_up;                  // why the load was ended early; empty if it was not
+
+  // Every connection stood and every message came back, to the end.
+  [[nodiscard]] bool is_fine() const noexcept;
+  // Whether latencies include a delay that is the generator's own and not the server's.
+  [[nodiscard]] bool generator_was_late() const noexcept;
+  // What kept the ramp from being faster.
+  [[nodiscard]] std::string limited_by() const;
+};
+
+// Schema 1, described in docs/load.md.
+nlohmann::ordered_json to_json(const Record& record);
+
+// Several lines for a person.
+std::string to_text(const Record& record);
+
+// The name and count of the most frequent failure; empty and 0 when there is none.
+std::pair<std::string, std::uint64_t> main_failure(const Figures& figures);
+// What to do about it: "nothing listens on 127.0.0.1:9; is the server running?".
+std::string remedy(const std::string& failure, const LoadOptions& options);
+
+}  // namespace roost::load

@@ -1,0 +1,49 @@
+// The program `roost`: one command a folder beside this file.
+#include <algorithm>
+#include <string>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#ifdef ROOST_HAVE_DOCTOR
+#include "tools/doctor/doctor.h"
+#endif
+#include "tools/echo/echo.h"
+#include "tools/load/load.h"
+
+namespace {
+
+// One line for a mistake on the command line, naming the command it was made in. Returns the exit status.
+int report(const CLI::App& app, const CLI::ParseError& error) {
+  const auto commands = app.get_subcommands();
+  const std::string name = commands.empty() ? "roost" : "roost " + commands.front()->get_name();
+  std::string message = error.what();
+  std::replace(message.begin(), message.end(), '\n', ' ');
+  fmt::print(stderr, "{}: {}; see {} --help\n", name, message, name);
+  return 2;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Plain, blocking-looking C++ that holds millions of connections: a server to try it on, and tools to measure it."};
+  app.name("roost");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "roost " ROOST_VERSION);
+
+  int exit_status = 0;
+  roost::echo::add_echo_command(app, exit_status);
+  roost::load::add_load_command(app, exit_status);
+#ifdef ROOST_HAVE_DOCTOR
+  roost::doctor::add_doctor_command(app, exit_status);
+#endif
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& help) {  // --help and --version arrive as exceptions
+    return app.exit(help);
+  } catch (const CLI::ParseError& error) {
+    return report(app, error);
+  }
+  return exit_status;
+}
