@@ -1,0 +1,243 @@
+// `roost load`, against `roost echo` and against servers that misbehave.
+#include <gmock/gmock.h>
+
+#include <fstream>
+#include <memory>
+#include <mutex>
+
+#include <nlohmann/json.hpp>
+
+#include "tools/program.h"
+
+namespace roost::test {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+std::vector<std::string> load(const std::string& target, std::vector<std::string> more) {
+  more.insert(more.begin(), {"load", "--target", target});
+  return more;
+}
+
+// Runs a load that writes JSON to standard output.
+struct Outcome {
+  int status;
+  json report;
+  std::string err;
+};
+Outcome run_load(const std::string& target, std::vector<std::string> more) {
+  more.insert(more.end(), {"--json", "-", "--quiet"});
+  Program program(load(target, std::move(more)));
+  const int status = program.wait();
+  return {status, json::parse(program.out(), nullptr, false), program.err()};
+}
+
+TEST(LoadProgram, OpensPingsAndReportsBySchema) {
+  EchoServer echo({"--processes", "2"});
+  const Outcome outcome = run_load(echo.target(), {"--connections", "200", "--rate", "2000", "--interval", "100ms", "--duration", "500ms",
+                                                   "--processes", "2", "--server-pid", std::to_string(echo.program().pid())});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_EQ(outcome.err, "");
+  const json& report = outcome.report;
+  ASSERT_TRUE(report.is_object());
+  EXPECT_EQ(report["schema"], 1);
+  EXPECT_EQ(report["target"], echo.target());
+  EXPECT_EQ(report["connections"]["requested"], 200);
+  EXPECT_EQ(report["connections"]["established"], 200);
+  EXPECT_EQ(report["connections"]["failed"], 0);
+  EXPECT_EQ(report["connections"]["peak"], 200);
+  EXPECT_EQ(report["connections"]["failures"], json::object());
+  EXPECT_GT(report["connections"]["rate_per_s"], 0);
+  // 200 connections, each pinging ten times a second for half a second.
+  EXPECT_EQ(report["messages"]["run_sent"], 1000);
+  EXPECT_EQ(report["messages"]["run_received"], 1000);
+  EXPECT_EQ(report["messages"]["sent"], report["messages"]["received"]);
+  EXPECT_EQ(report["messages"]["mismatched"], 0);
+  EXPECT_EQ(report["latency_us"]["count"], 1000);
+  EXPECT_EQ(report["first_echo_us"]["count"], 200);
+  EXPECT_EQ(report["connect_latency_us"]["count"], 200);
+  EXPECT_LE(report["latency_us"]["p50"], report["latency_us"]["p99"]);
+  EXPECT_LE(report["latency_us"]["p999"], report["latency_us"]["max"]);
+  EXPECT_GT(report["client"]["rss_bytes"], 0);
+  EXPECT_EQ(report["server"]["pid"], echo.program().pid());
+  EXPECT_EQ(report["server"]["processes"], 3);
+  EXPECT_GT(report["server"]["rss_bytes"], 0);
+  EXPECT_GT(report["server"]["bytes_per_connection"], 0);
+  EXPECT_EQ(echo.stop(), 0);
+}
+
+TEST(LoadProgram, AClosedLoopKeepsOnlyTheActiveOnesBusy) {
+  EchoServer echo;
+  const Outcome outcome =
+      run_load(echo.target(), {"--connections", "50", "--closed-loop", "--active", "5", "--duration", "300ms", "--rate", "1000"});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_EQ(outcome.report["connections"]["established"], 50);
+  EXPECT_GT(outcome.report["messages"]["run_received"], 50);
+  EXPECT_EQ(outcome.report["messages"]["run_sent"], outcome.report["messages"]["run_received"]);
+  EXPECT_EQ(echo.stop(), 0);
+}
+
+TEST(LoadProgram, MessagesOfAllSizesComeBackWhole) {
+  EchoServer echo;
+  for (const char* size : {"1", "2", "19", "4096", "65535", "64KiB", "65537", "1MiB"}) {
+    const Outcome outcome = run_load(echo.target(), {"--connections", "3", "--closed-loop", "--duration", "50ms", "--size", size});
+    EXPECT_EQ(outcome.status, 0) << size << ": " << outcome.err;
+    EXPECT_GT(outcome.report["messages"]["run_received"], 0) << size;
+  }
+  EXPECT_EQ(echo.stop(), 0);
+}
+
+TEST(LoadProgram, NoDurationMeansOneMessageEach) {
+  EchoServer echo;
+  const Outcome outcome = run_load(echo.target(), {"--connections", "20", "--duration", "0"});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_EQ(outcome.report["messages"]["received"], 20);
+  EXPECT_EQ(outcome.report["run_s"], 0);
+  EXPECT_EQ(echo.stop(), 0);
+}
+
+TEST(LoadProgram, SpreadsOverTheSourceAddressesItIsGiven) {
+  std::mutex mutex;
+  std::map<std::uint32_t, int> peers;
+  std::vector<std::thread> threads;
+  std::vector<std::shared_ptr<Socket>> open;
+  {
+    RudeServer server([&](Socket socket) {
+      sockaddr_in peer{};
+      socklen_t length = sizeof peer;
+      ::getpeername(socket.fd(), reinterpret_cast<sockaddr*>(&peer), &length);
+      const std::scoped_lock lock(mutex);
+      ++peers[ntohl(peer.sin_addr.s_addr)];
+      auto kept = std::make_shared<Socket>(std::move(socket));
+      threads.emplace_back([kept] {
+        for (;;) {
+          const std::string line = kept->receive(64);
+          if (line.size() < 64 || !kept->send(line)) return;
+        }
+      });
+    });
+    const Outcome outcome = run_load(server.target(), {"--connections", "12", "--sources", "127.0.3.1-127.0.3.3", "--duration", "0"});
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(peers.size(), 3u);
+  for (const auto& [address, times] : peers) EXPECT_EQ(times, 4) << address;
+}
+
+TEST(LoadProgram, TheTextReportEndsInAVerdict) {
+  EchoServer echo;
+  Program program(load(echo.target(), {"--connections", "10", "--interval", "50ms", "--duration", "200ms"}));
+  EXPECT_EQ(program.wait(), 0);
+  for (const char* part : {"10 of 10 established, 0 failed", "p99.9", "limited by", "every connection stood and every message came back"}) {
+    EXPECT_THAT(program.out(), HasSubstr(part));
+  }
+  EXPECT_EQ(echo.stop(), 0);
+}
+
+TEST(LoadProgram, WritesTheJsonFile) {
+  EchoServer echo;
+  const std::string path = testing::TempDir() + "/roost_load_" + std::to_string(::getpid()) + ".json";
+  Program program(load(echo.target(), {"--connections", "10", "--duration", "0", "--quiet", "--json", path}));
+  EXPECT_EQ(program.wait(), 0);
+  EXPECT_EQ(program.out(), "");
+  std::ifstream file(path);
+  EXPECT_EQ(json::parse(file, nullptr, false)["connections"]["established"], 10);
+  ::unlink(path.c_str());
+  EXPECT_EQ(echo.stop(), 0);
+}
+
+TEST(LoadProgram, ARefusedTargetEndsAtOnceWithTheRemedy) {
+  // A port that was free a moment ago.
+  std::string target;
+  {
+    const RudeServer server([](Socket) {});
+    target = server.target();
+  }
+  Program program(load(target, {"--connections", "100000", "--rate", "1000"}));
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(program.wait(), 1);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s);
+  EXPECT_THAT(program.err(), HasSubstr("ECONNREFUSED"));
+  EXPECT_THAT(program.err(), HasSubstr("roost echo --listen " + target));
+  EXPECT_EQ(program.out(), "");
+}
+
+TEST(LoadProgram, AServerThatNeverAnswersIsNoHang) {
+  std::vector<Socket> kept;
+  RudeServer server([&](Socket socket) { kept.push_back(std::move(socket)); });
+  const Outcome outcome = run_load(server.target(), {"--connections", "20", "--io-timeout", "200ms", "--duration", "10s"});
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_EQ(outcome.report["messages"]["timeouts"], 20);
+  EXPECT_EQ(outcome.report["connections"]["dropped"], 20);
+  EXPECT_EQ(count_lines(outcome.err), 1u) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("is it a line echo server"));
+}
+
+TEST(LoadProgram, AServerThatClosesAtOnceIsNoHang) {
+  const RudeServer server([](Socket) {});
+  const Outcome outcome = run_load(server.target(), {"--connections", "20", "--duration", "10s"});
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_EQ(outcome.report["connections"]["established"], 20);
+  EXPECT_EQ(outcome.report["connections"]["dropped"], 20);
+  EXPECT_EQ(outcome.report["messages"]["errors"], 20);
+  EXPECT_THAT(outcome.err, HasSubstr("the server closes connections"));
+}
+
+TEST(LoadProgram, AServerThatSendsGarbageIsFoundOut) {
+  std::vector<Socket> kept;
+  RudeServer server([&](Socket socket) {
+    (void)socket.receive(64);
+    socket.send(std::string(1000, '#') + "\n");
+    kept.push_back(std::move(socket));
+  });
+  const Outcome outcome = run_load(server.target(), {"--connections", "20", "--duration", "10s"});
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_EQ(outcome.report["messages"]["mismatched"], 20);
+  EXPECT_EQ(outcome.report["messages"]["received"], 0);
+  EXPECT_THAT(outcome.err, HasSubstr("mismatched"));
+}
+
+TEST(LoadProgram, AnswersOfAnotherConnectionAreFoundOut) {
+  // Two connections whose answers are swapped: what a runtime that mixes up its descriptors would do.
+  std::vector<Socket> kept;
+  RudeServer server([&](Socket socket) {
+    kept.push_back(std::move(socket));
+    if (kept.size() < 2) return;
+    const std::string first = kept[0].receive(64);
+    const std::string second = kept[1].receive(64);
+    kept[0].send(second);
+    kept[1].send(first);
+  });
+  const Outcome outcome = run_load(server.target(), {"--connections", "2", "--duration", "1s"});
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_EQ(outcome.report["messages"]["mismatched"], 2);
+}
+
+TEST(LoadProgram, AServerThatGoesAwayDuringTheRunIsNoticed) {
+  EchoServer echo;
+  Program program(load(echo.target(), {"--connections", "20", "--interval", "50ms", "--duration", "50s", "--quiet", "--json", "-"}));
+  EXPECT_TRUE(echo.program().wait_for_output("\n"));
+  const Socket probe = Socket::connect(echo.port());
+  // The server answers others too: once it has served all twenty, it is stopped.
+  ASSERT_TRUE(probe.send("x\n"));
+  ASSERT_EQ(probe.receive(2), "x\n");
+  std::this_thread::sleep_for(300ms);  // only so that the load is under way; whenever the stop comes, it must end
+  EXPECT_EQ(echo.stop(), 0);
+  EXPECT_EQ(program.wait(), 1);
+  EXPECT_EQ(json::parse(program.out(), nullptr, false)["ok"], false);
+}
+
+TEST(LoadProgram, AnInterruptReportsWhatWasDone) {
+  EchoServer echo({"--report-interval", "20ms"});
+  Program program(load(echo.target(), {"--connections", "20", "--interval", "50ms", "--duration", "1h"}));
+  EXPECT_TRUE(echo.program().wait_for_output("connections 20 "));
+  program.send_signal(SIGINT);
+  EXPECT_EQ(program.wait(), 1);
+  EXPECT_THAT(program.out(), HasSubstr("20 of 20 established"));
+  EXPECT_THAT(program.out(), HasSubstr("interrupted"));
+  EXPECT_EQ(echo.stop(), 0);
+}
+
+}  // namespace
+}  // namespace roost::test
