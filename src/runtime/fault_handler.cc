@@ -8,7 +8,9 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <mutex>
 #include <span>
 #include <string_view>
@@ -36,14 +38,44 @@ void write_number(std::uint64_t value) noexcept {
   base::write_stderr(&text[at]);
 }
 
-void report_overflow(const Fiber& fiber, const void* machine_context) noexcept {
-  base::write_stderr("roost: fiber ");
+// "fiber 17 (accept)", with write(2) alone.
+void write_fiber(const Fiber& fiber) noexcept {
+  base::write_stderr("fiber ");
   write_number(fiber.id);
   if (const char* name = fiber.name.load(std::memory_order_relaxed)) {
     base::write_stderr(" (");
     base::write_stderr(name);
     base::write_stderr(")");
   }
+}
+
+std::terminate_handler previous_terminate = nullptr;
+
+// An exception that left a fiber. It was not unwound (Task::run is noexcept), so the stack still shows where it came from.
+[[noreturn]] void on_terminate() noexcept {
+  if (const Fiber* fiber = current_fiber()) {
+    base::write_stderr("roost: an exception left ");
+    write_fiber(*fiber);
+    if (const std::exception_ptr exception = std::current_exception()) {
+      try {
+        std::rethrow_exception(exception);
+      } catch (const std::exception& caught) {
+        base::write_stderr(": ");
+        base::write_stderr(caught.what());
+      } catch (...) {
+      }
+    }
+    base::write_stderr("; catch it there, or start the fiber in a TaskGroup\n");
+    base::print_stack_here();
+  } else if (previous_terminate != nullptr) {
+    previous_terminate();
+  }
+  std::abort();
+}
+
+void report_overflow(const Fiber& fiber, const void* machine_context) noexcept {
+  base::write_stderr("roost: ");
+  write_fiber(fiber);
   base::write_stderr(" overflowed its ");
   write_number(StackArena::class_bytes(fiber.size_class) / 1024);
   base::write_stderr(" KiB stack; give it more with SpawnOptions::stack_bytes or RuntimeOptions::stack_bytes\n");
@@ -86,6 +118,7 @@ void install_fault_handler() noexcept {
     sigemptyset(&action.sa_mask);
     ::sigaction(SIGSEGV, &action, &previous_segv);
     ::sigaction(SIGBUS, &action, &previous_bus);
+    previous_terminate = std::set_terminate(&on_terminate);
   });
 }
 

@@ -8,7 +8,7 @@
 
 namespace roost::runtime {
 
-// Installs the handler once per process.
+// Installs the handler, and one for std::terminate that names the fiber an exception has left, once per process.
 void install_fault_handler() noexcept;
 
 // The alternate signal stack of the thread that constructs it.

@@ -34,7 +34,7 @@ constexpr std::int64_t helper_poll_ns = 1'000'000;  // how often an idle worker 
 }
 
 Worker::Worker(Runtime& runtime, unsigned index, bool spare, std::unique_ptr<poll::Backend> poller)
-    : runtime_(runtime), index_(index), spare_(spare), poller_(std::move(poller)), random_(index * 2654435761u + 1) {}
+    : runtime_(runtime), index_(index), spare_(spare), poller_(std::move(poller)), migrates_(runtime.options.migrate_always), random_(index * 2654435761u + 1) {}
 
 Worker::~Worker() {
   join_thread();
@@ -54,6 +54,7 @@ void Worker::thread_main() {
   ::prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
   FaultStack fault_stack;
   exceptions_ = reinterpret_cast<ExceptionState*>(abi::__cxa_get_globals());
+  errno_ = &errno;
 
   pthread_attr_t attributes;
   void* stack_low = nullptr;
@@ -72,45 +73,39 @@ void Worker::loop() {
   while (Fiber* fiber = find_work()) resume(fiber);
 }
 
+// --- picking -------------------------------------------------------------------------------------------------------
+
+inline bool Worker::time_to_look() noexcept {
+  ++picks_;
+  if (picks_ % picks_between_clocks != 0 && picks_ < picks_between_looks) [[likely]] return false;
+  return look_at_clock();
+}
+
+bool Worker::look_at_clock() noexcept {
+  const unsigned long long since = arch::cycle_counter() - last_look_cycles_;
+  if (picks_ >= picks_between_looks) {
+    picks_ = 0;
+    if (since >= runtime_.cycles_per_poll_min()) {
+      look_ = Look::all;
+    } else if (!runtime_.shared.empty()) {
+      look_ = Look::shared;
+    }
+  } else if (since >= runtime_.cycles_per_poll()) {
+    look_ = Look::all;
+  }
+  return look_ != Look::none;
+}
+
+inline Fiber* Worker::pick() noexcept {
+  if (look_ != Look::none || time_to_look()) [[unlikely]] return nullptr;
+  Fiber* fiber = queue.pop();
+  if (fiber != nullptr) counters.switches.add();
+  return fiber;
+}
+
 // --- switching -----------------------------------------------------------------------------------------------------
 
-void Worker::depart(Departure departure) noexcept { switch_out(pick(), departure); }
-
-void Worker::yield_to(Fiber* next) noexcept {
-  counters.switches.add();
-  switch_out(next, Departure::yield);
-}
-
-void Worker::switch_out(Fiber* next, Departure departure) noexcept {
-  Fiber* self = current_.load(std::memory_order_relaxed);
-  departing_ = self;
-  departure_ = departure;
-  budget_ = 0;
-  // A fiber that parks inside a catch block, or while unwinding, takes its exceptions along. Nearly all have none.
-  if (exceptions_->any()) [[unlikely]] self->exceptions = std::exchange(*exceptions_, ExceptionState{});
-  const int saved_errno = errno;
-  current_.store(next, std::memory_order_relaxed);
-  const arch::Arrival arrival = arch::switch_to(self->context, next != nullptr ? next->context : loop_context_, this,
-                                                departure == Departure::exit);
-  // From here on this may be another worker's thread: `this` is stale.
-  arch::arrived(self->context);
-  finish_departure(arrival);
-  if (self->exceptions.any()) [[unlikely]] {
-    *static_cast<Worker*>(arrival.data)->exceptions_ = std::exchange(self->exceptions, ExceptionState{});
-  }
-  errno = saved_errno;
-}
-
-void Worker::resume(Fiber* fiber) noexcept {
-  departing_ = nullptr;
-  counters.switches.add();
-  current_.store(fiber, std::memory_order_relaxed);
-  const arch::Arrival arrival = arch::switch_to(loop_context_, fiber->context, this, false);
-  arch::arrived(loop_context_);
-  finish_departure(arrival);
-}
-
-void Worker::finish_departure(arch::Arrival arrival) noexcept {
+inline void Worker::finish_departure(arch::Arrival arrival) noexcept {
   auto* worker = static_cast<Worker*>(arrival.data);
   Fiber* fiber = worker->departing_;
   if (fiber == nullptr) {
@@ -130,7 +125,7 @@ void Worker::finish_departure(arch::Arrival arrival) noexcept {
       return;
     }
     case Departure::yield:
-      if (worker->runtime_.options.migrate_always) {
+      if (worker->migrates_) [[unlikely]] {
         worker->runtime_.schedule(fiber);
       } else {
         worker->push(fiber);
@@ -153,6 +148,41 @@ void Worker::finish_departure(arch::Arrival arrival) noexcept {
   ROOST_ASSERT(false, "a fiber departed without a cause");
 }
 
+void Worker::depart(Departure departure) noexcept { switch_out(pick(), departure); }
+
+void Worker::yield_to(Fiber* next) noexcept {
+  counters.switches.add();
+  switch_out(next, Departure::yield);
+}
+
+void Worker::switch_out(Fiber* next, Departure departure) noexcept {
+  Fiber* self = current_.load(std::memory_order_relaxed);
+  departing_ = self;
+  departure_ = departure;
+  budget_ = 0;
+  // A fiber that parks inside a catch block, or while unwinding, takes its exceptions along. Nearly all have none.
+  if (exceptions_->any()) [[unlikely]] self->exceptions = std::exchange(*exceptions_, ExceptionState{});
+  const int saved_errno = *errno_;
+  current_.store(next, std::memory_order_relaxed);
+  const arch::Arrival arrival = arch::switch_to(self->context, next != nullptr ? next->context : loop_context_, this,
+                                                departure == Departure::exit);
+  // From here on this may be another worker's thread: `this` is stale.
+  arch::arrived(self->context);
+  finish_departure(arrival);
+  auto* here = static_cast<Worker*>(arrival.data);
+  if (self->exceptions.any()) [[unlikely]] *here->exceptions_ = std::exchange(self->exceptions, ExceptionState{});
+  *here->errno_ = saved_errno;
+}
+
+void Worker::resume(Fiber* fiber) noexcept {
+  departing_ = nullptr;
+  counters.switches.add();
+  current_.store(fiber, std::memory_order_relaxed);
+  const arch::Arrival arrival = arch::switch_to(loop_context_, fiber->context, this, false);
+  arch::arrived(loop_context_);
+  finish_departure(arrival);
+}
+
 void Worker::fiber_entry(arch::Arrival arrival) {
   auto* worker = static_cast<Worker*>(arrival.data);
   Fiber* self = worker->current_.load(std::memory_order_relaxed);
@@ -168,36 +198,18 @@ void prepare_entry(Fiber& fiber) noexcept {
   arch::prepare(fiber.context, fiber.stack_low, fiber.stack_top, &Worker::fiber_entry);
 }
 
-// --- picking -------------------------------------------------------------------------------------------------------
+// --- looking for work ----------------------------------------------------------------------------------------------
 
-bool Worker::time_to_look() noexcept {
-  ++picks_;
-  if (picks_ % picks_between_clocks != 0 && picks_ < picks_between_looks) [[likely]] return false;
-  const unsigned long long since = arch::cycle_counter() - last_look_cycles_;
-  if (picks_ >= picks_between_looks) {
-    picks_ = 0;
-    if (since >= runtime_.cycles_per_poll_min()) {
-      look_ = Look::all;
-    } else if (!runtime_.shared.empty()) {
-      look_ = Look::shared;
-    }
-  } else if (since >= runtime_.cycles_per_poll()) {
-    look_ = Look::all;
-  }
-  return look_ != Look::none;
-}
-
-Fiber* Worker::pick() noexcept {
-  if (look_ != Look::none || time_to_look()) [[unlikely]] return nullptr;
-  Fiber* fiber = queue.pop();
-  if (fiber != nullptr) counters.switches.add();
-  return fiber;
-}
-
-bool Worker::should_yield() noexcept { return !queue.empty() || time_to_look(); }
+bool Worker::should_yield() noexcept { return !queue.empty() || look_ != Look::none || time_to_look(); }
 
 void Worker::spend_budget() noexcept {
-  if (++budget_ < budget_max) [[likely]] return;
+  ++budget_;
+  // A system call takes a microsecond or more, so here the counter's 10 ns do not matter.
+  if (budget_ % calls_between_clocks == 0 && look_ == Look::none &&
+      arch::cycle_counter() - last_look_cycles_ >= runtime_.cycles_per_poll()) {
+    look_ = Look::all;
+  }
+  if (budget_ < budget_max) [[likely]] return;
   budget_ = 0;
   if (should_yield()) depart(Departure::yield);
 }
