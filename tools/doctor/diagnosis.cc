@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace roost::doctor {
 namespace {
@@ -64,7 +65,8 @@ Diagnosis diagnose(const System& system, const Ask& ask, const std::vector<std::
     if (finding.capacity) d.limits.push_back({check.id, *finding.capacity});
     d.judged.push_back({&check, std::move(finding)});
   }
-  std::ranges::stable_sort(d.limits, {}, &Limit::connections);
+  // By id among equals, so that two runs name the same limit.
+  std::ranges::sort(d.limits, {}, [](const Limit& limit) { return std::pair(limit.connections, limit.check_id); });
   if (!d.limits.empty()) {
     d.capacity = d.limits.front().connections;
     d.lowest_limit = d.limits.front().check_id;

@@ -180,14 +180,18 @@ int run_apply(const System& system, const Options& options, const Ask& ask, cons
   if (options.dry_run) return before.fit ? fit : not_fit;
   const auto after = diagnose(system, ask, only);
   if (!options.json) {
-    fmt::print("\n{}\n", after.headline());
-    for (const auto& [check, finding] : after.judged) {
+    const auto whole = diagnose(system, ask);
+    fmt::print("\n{}\n", whole.headline());
+    for (const auto& [check, finding] : whole.judged) {
       if (finding.verdict == Verdict::too_low) fmt::print("Still too low: {} ({})\n", check->id, finding.value);
     }
     const bool changed =
         std::ranges::any_of(*applied, [](const Applied& one) { return one.outcome == Outcome::changed; });
-    if (changed)
-      fmt::print("Until the next reboot. Take back: roost doctor --undo. Keep: roost doctor --write sysctl.d\n");
+    if (changed) {
+      const auto where = options.undo_file == undo_file_default ? "" : " --undo-file " + options.undo_file;
+      fmt::print("Until the next reboot. Take back: roost doctor --undo{}. Keep: roost doctor --write sysctl.d\n",
+                 where);
+    }
   }
   return after.fit && all_went_well(*applied) ? fit : not_fit;
 }

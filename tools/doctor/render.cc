@@ -139,6 +139,15 @@ void render_finding(Page& page, const Judged& entry) {
   page.field(indent, "what", label, check->reason, Ink::plain);
   page.field(indent, "else", label, finding.effect, Ink::plain);
   page.code(indent, "mend", label, finding.mend_now);
+  if (finding.keep.size() == 1 && !finding.keep[0].line.contains('\n')) {
+    const auto& [file, line] = finding.keep[0];
+    const auto where = "  in " + file;
+    if (indent + label + width_of(line) + width_of(where) <= page.columns()) {
+      page.line(std::string(indent, ' ') + page.ink(Ink::faint, padded("keep", label)) + page.ink(Ink::code, line) +
+                page.ink(Ink::faint, where));
+      return;
+    }
+  }
   std::string_view file;
   for (const auto& keep : finding.keep) {
     // One file name above all lines that belong into it.
@@ -249,9 +258,10 @@ void render_in_order(Page& page, const Diagnosis& d, bool details) {
     std::string text = fmt::format("  {} {}", page.ink(Ink::good, page.mark(Verdict::ok)), padded(check->id, 21));
     // The reason follows where the line has room for it.
     const auto room = page.columns() - 25;
-    const auto gap = std::max<std::size_t>(30, width_of(value) + 2);
-    if (page.columns() >= 100 && !finding.because.empty() && gap + width_of(finding.because) <= room) {
-      page.line(text + padded(value, gap) + page.ink(Ink::faint, finding.because));
+    constexpr std::size_t value_width = 34;
+    if (page.columns() >= 100 && !finding.because.empty() && width_of(value) + 2 <= value_width &&
+        value_width + width_of(finding.because) <= room) {
+      page.line(text + padded(value, value_width) + page.ink(Ink::faint, finding.because));
       continue;
     }
     bool first = true;
