@@ -567,7 +567,8 @@ TEST(doctor, the_report_shows_value_need_command_and_line_of_what_is_too_low) {
   const auto text = render_text(diagnose(machine, million()), Look{});
   EXPECT_THAT(
       text, AllOf(HasSubstr("Not fit for 1,000,000 connections."), HasSubstr("now   128"), HasSubstr("need  4,000"),
-                  HasSubstr("mend  sysctl -w net.core.somaxconn=4096"), HasSubstr("keep  net.core.somaxconn = 4096  in /etc/sysctl.d/90-roost.conf")));
+                  HasSubstr("mend  sysctl -w net.core.somaxconn=4096"),
+                  HasSubstr("keep  net.core.somaxconn = 4096  in /etc/sysctl.d/90-roost.conf")));
 }
 
 TEST(doctor, json_carries_every_check_with_verdict_need_formula_and_remedies) {
