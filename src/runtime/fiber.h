@@ -72,7 +72,11 @@ namespace roost::detail {
 
 class alignas(64) Fiber : public time::Timer {
  public:
-  static constexpr std::uint32_t flag_canceled = 1;
+  // Bits of `flags`. Any of them makes calls that park fail; the first one stands for good, the others come and go with the
+  // Context that the fiber runs under (src/sync/context.cc).
+  static constexpr std::uint32_t flag_canceled = 1;          // by its handle, or because the runtime stops
+  static constexpr std::uint32_t flag_context_canceled = 2;
+  static constexpr std::uint32_t flag_context_expired = 4;   // the context's deadline has passed
 
   Fiber() noexcept : Timer(&Fiber::on_timer) {}
 
@@ -107,9 +111,9 @@ class alignas(64) Fiber : public time::Timer {
   std::byte* stack_low = nullptr;     // first usable byte, above the guard page
   std::byte* stack_top = nullptr;
 
-  [[nodiscard]] bool is_canceled() const noexcept {
-    return (flags.load(std::memory_order_relaxed) & flag_canceled) != 0;
-  }
+  [[nodiscard]] bool is_canceled() const noexcept { return flags.load(std::memory_order_relaxed) != 0; }
+  // Canceled by nothing but its context's deadline.
+  [[nodiscard]] bool is_expired() const noexcept { return flags.load(std::memory_order_relaxed) == flag_context_expired; }
 
  private:
   static void on_timer(time::Timer& timer) noexcept;

@@ -178,6 +178,12 @@ bool current_is_canceled() noexcept {
   return self != nullptr && self->is_canceled();
 }
 
+std::error_code current_interruption() noexcept {
+  const Fiber* self = current_fiber();
+  if (self == nullptr || !self->is_canceled()) [[likely]] return {};
+  return self->is_expired() ? Errc::deadline_exceeded : Errc::canceled;
+}
+
 void spend_budget() noexcept {
   Worker* worker = current_worker();
   if (worker != nullptr && worker->current() != nullptr) worker->spend_budget();
@@ -192,14 +198,14 @@ void Fiber::on_timer(time::Timer& timer) noexcept { runtime::unpark(static_cast<
 namespace roost {
 
 Result<void> sleep_until(Deadline wake) {
-  if (runtime::current_is_canceled()) return fail(Errc::canceled);
+  if (const std::error_code error = runtime::current_interruption()) return fail(error);
   if (wake.has_passed()) {
     yield();
     return {};
   }
   while (!wake.has_passed()) {
     runtime::park_until(runtime::WaitReason::sleep, wake.ns());
-    if (runtime::current_is_canceled()) return fail(Errc::canceled);
+    if (const std::error_code error = runtime::current_interruption()) return fail(error);
   }
   return {};
 }

@@ -53,8 +53,11 @@ inline void unpark(Fiber* fiber) noexcept { unpark(Waiter(fiber)); }
 // the tail of the run queue. On a plain thread it is unpark().
 void unpark_and_yield_to(Fiber* fiber) noexcept;
 
-// The calling fiber was canceled, or the runtime stops. False on plain threads.
+// The calling fiber was canceled, its context is done, or the runtime stops. False on plain threads.
 [[nodiscard]] bool current_is_canceled() noexcept;
+// What its calls that park must fail with: Errc::canceled, or Errc::deadline_exceeded when it is only that its context's
+// deadline has passed. No error: they may go on.
+[[nodiscard]] std::error_code current_interruption() noexcept;
 
 // A call succeeded without parking. After a bounded number of these in a row the fiber gives way once, so that a
 // connection with endless data does not starve the others.
