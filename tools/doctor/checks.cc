@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "tools/doctor/judges.h"
+#include "tools/doctor/spread.h"
 
 namespace roost::doctor {
 namespace {
@@ -16,9 +17,9 @@ constexpr Check checks[] = {
     {"nofile", Group::descriptors, "RLIMIT_NOFILE",
      "A connection is a descriptor, and a process may open only so many. The hard limit counts: roost raises the soft "
      "one itself.",
-     "ceil(N / processes) + 64", judge_nofile},
+     "the fullest process's share of N + 64", judge_nofile},
     {"nr-open", Group::descriptors, "fs.nr_open", "No process, not even root's, can set RLIMIT_NOFILE above this.",
-     "ceil(N / processes) + 64", judge_nr_open},
+     "the fullest process's share of N + 64", judge_nr_open},
     {"file-max", Group::descriptors, "fs.file-max",
      "All open files of the machine together. Both ends of a loopback connection count.",
      "N x ends + open now + 10,000", judge_file_max},
@@ -27,7 +28,7 @@ constexpr Check checks[] = {
      judge_epoll_watches},
     {"systemd-limitnofile", Group::descriptors, "LimitNOFILE",
      "A service gets its descriptor limit from its unit; ulimit and limits.conf do not reach it.",
-     "ceil(N / processes) + 64", judge_systemd_limitnofile},
+     "the fullest process's share of N + 64", judge_systemd_limitnofile},
 
     {"memory", Group::memory, "MemAvailable",
      "Most of an idle connection's memory is the kernel's: socket, inode, file, epoll registration.",
@@ -172,10 +173,10 @@ std::optional<std::uint64_t> connections_per_process(const System& system) {
   return limit->hard > descriptors_reserved ? limit->hard - descriptors_reserved : 0;
 }
 
-std::optional<std::uint64_t> processes_needed(const System& system, std::uint64_t connections) {
+std::optional<std::uint64_t> processes_needed(const System& system, const Ask& ask) {
   const auto per_process = connections_per_process(system);
   if (!per_process || *per_process == 0) return std::nullopt;
-  return std::max<std::uint64_t>(1, ceil_div(connections, *per_process));
+  return fewest_processes(ask.connections, *per_process, ask.serves());
 }
 
 std::string with_commas(std::uint64_t number) {

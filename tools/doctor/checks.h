@@ -75,7 +75,7 @@ struct Check {
 // The connections one process can hold by its descriptor limit; nothing when the limit cannot be read.
 [[nodiscard]] std::optional<std::uint64_t> connections_per_process(const System& system);
 // Processes (at each end) that hold all N connections; nothing when the limit cannot be read or holds none.
-[[nodiscard]] std::optional<std::uint64_t> processes_needed(const System& system, std::uint64_t connections);
+[[nodiscard]] std::optional<std::uint64_t> processes_needed(const System& system, const Ask& ask);
 
 [[nodiscard]] std::string with_commas(std::uint64_t number);  // 1234567 -> "1,234,567"
 [[nodiscard]] std::string size_text(double bytes);            // "3.9 GiB", "256 KiB", "640 B"

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "tools/doctor/spread.h"
+
 namespace roost::doctor {
 namespace {
 
@@ -20,13 +22,16 @@ std::vector<ProcessesRow> rows_by_processes(const Diagnosis& d, std::uint64_t pe
   if (d.ask.processes != 0) counts.push_back(d.ask.processes);
   if (d.processes_needed) counts.push_back(*d.processes_needed);
   // As many as the ceiling can use; beyond that another process gains nothing.
-  if (per_process != 0 && ceiling != unlimited) counts.push_back(ceiling / per_process + (ceiling % per_process != 0));
+  constexpr std::uint64_t beyond_counting = std::uint64_t{1} << 40;
+  if (per_process != 0 && ceiling < beyond_counting) {
+    counts.push_back(fewest_processes(ceiling, per_process, d.ask.serves()));
+  }
   std::ranges::sort(counts);
   counts.erase(std::ranges::unique(counts).begin(), counts.end());
   std::vector<ProcessesRow> rows;
   for (const auto count : counts) {
     if (count == 0) continue;
-    const auto by_descriptors = per_process > unlimited / count ? unlimited : per_process * count;
+    const auto by_descriptors = connections_held(count, per_process, d.ask.serves());
     rows.push_back(by_descriptors < ceiling ? ProcessesRow{count, by_descriptors, "nofile"}
                                             : ProcessesRow{count, ceiling, ceiling_id});
   }
@@ -72,7 +77,7 @@ Diagnosis diagnose(const System& system, const Ask& ask, const std::vector<std::
     d.lowest_limit = d.limits.front().check_id;
   }
   d.connections_per_process = connections_per_process(system);
-  d.processes_needed = processes_needed(system, ask.connections);
+  d.processes_needed = processes_needed(system, ask);
   if (d.connections_per_process) d.by_processes = rows_by_processes(d, *d.connections_per_process);
   return d;
 }

@@ -16,6 +16,7 @@
 #include "tools/doctor/doctor.h"
 #include "tools/doctor/folklore.h"
 #include "tools/doctor/render.h"
+#include "tools/doctor/spread.h"
 
 namespace roost::doctor {
 namespace {
@@ -214,13 +215,14 @@ TEST(doctor, processes_by_default_lift_the_descriptor_limit_and_the_report_says_
   const Machine machine;
   const auto d = diagnose(machine, million());
   EXPECT_EQ(d.lowest_limit, "memory");
-  EXPECT_EQ(d.processes_needed, 51u);
+  EXPECT_EQ(d.processes_needed, 53u);
   ASSERT_GE(d.by_processes.size(), 3u);
   EXPECT_EQ(d.by_processes[0].processes, 1u);
   EXPECT_EQ(d.by_processes[0].connections, 19'936u);
   EXPECT_EQ(d.by_processes[0].lowest, "nofile");
-  EXPECT_EQ(d.by_processes[1].processes, 51u);
-  EXPECT_EQ(d.by_processes[1].connections, 51u * 19'936u);
+  EXPECT_EQ(d.by_processes[1].processes, 53u);
+  EXPECT_GE(d.by_processes[1].connections, 1'000'000u);
+  EXPECT_LT(d.by_processes[1].connections, 53u * 19'936u) << "the kernel deals by a hash, so the fullest has more";
   EXPECT_EQ(d.by_processes.back().lowest, "memory");
   EXPECT_EQ(d.by_processes.back().connections, d.capacity);
 }
@@ -334,6 +336,7 @@ TEST(doctor, the_descriptor_limit_that_counts_is_the_hard_one_divided_among_the_
   machine.set_descriptor_limit("1024", "100000");
   auto ask = million();
   ask.processes = 10;
+  ask.role = Role::client;
   EXPECT_EQ(diagnose(machine, ask).find("nofile")->verdict, Verdict::too_low);
   EXPECT_EQ(diagnose(machine, ask).find("nofile")->capacity, 10u * (100'000 - 64));
   ask.processes = 11;
@@ -343,6 +346,30 @@ TEST(doctor, the_descriptor_limit_that_counts_is_the_hard_one_divided_among_the_
   machine.set_descriptor_limit("64", "64");
   ask.processes = 0;
   EXPECT_EQ(diagnose(machine, ask).capacity, 0u);
+}
+
+TEST(doctor, connections_spread_so_that_the_fullest_process_still_fits) {
+  EXPECT_EQ(fullest_share(1'000'000, 1, true), 1'000'000u);
+  EXPECT_EQ(fullest_share(1'000'000, 50, false), 20'000u);
+  EXPECT_EQ(fullest_share(1'000'000, 50, true), 20'840u);  // 20,000 + 6 x sqrt(20,000 x 0.98)
+  for (const bool by_hash : {false, true}) {
+    for (const std::uint64_t per_process : {1ull, 2ull, 64ull, 960ull, 19'936ull, 1'048'512ull}) {
+      for (const std::uint64_t connections : {1ull, 2ull, 1'000ull, 19'936ull, 19'937ull, 250'000ull, 1'000'000ull}) {
+        const auto processes = fewest_processes(connections, per_process, by_hash);
+        const bool fits = fullest_share(connections, processes, by_hash) <= per_process;
+        // One connection a process by hash is no promise any count of processes can keep.
+        if (per_process > 2 || !by_hash) {
+          EXPECT_TRUE(fits) << connections << " over " << processes;
+        }
+        if (processes > 1) {
+          EXPECT_GT(fullest_share(connections, processes - 1, by_hash), per_process);
+        }
+        const auto held = connections_held(processes, per_process, by_hash);
+        EXPECT_LE(fullest_share(held, processes, by_hash), per_process);
+        EXPECT_GT(fullest_share(held + 1, processes, by_hash), per_process);
+      }
+    }
+  }
 }
 
 TEST(doctor, the_recommended_descriptor_limit_stays_within_nr_open_for_a_million) {
@@ -486,7 +513,7 @@ TEST(doctor, the_forecast_adds_up_this_machines_slabs_with_their_page_rounding) 
   both.handler = Handler::on_demand;
   EXPECT_NEAR(forecast(machine, both).kernel_bytes_per_connection,
               f.kernel_bytes_server_end + f.kernel_bytes_client_end, 0.01);
-  EXPECT_DOUBLE_EQ(forecast(machine, both).user_bytes_per_connection, 600 + 500);
+  EXPECT_DOUBLE_EQ(forecast(machine, both).user_bytes_per_connection, 600 + 4'450);
 }
 
 TEST(doctor, sysfs_knows_slabs_that_slabinfo_hides_by_merging) {
@@ -565,10 +592,9 @@ TEST(doctor, the_report_shows_value_need_command_and_line_of_what_is_too_low) {
   Machine machine;
   machine.set_sysctl("net.core.somaxconn", "128");
   const auto text = render_text(diagnose(machine, million()), Look{});
-  EXPECT_THAT(
-      text, AllOf(HasSubstr("Not fit for 1,000,000 connections."), HasSubstr("now   128"), HasSubstr("need  4,000"),
-                  HasSubstr("mend  sysctl -w net.core.somaxconn=4096"),
-                  HasSubstr("keep  net.core.somaxconn = 4096  in /etc/sysctl.d/90-roost.conf")));
+  EXPECT_THAT(text, AllOf(HasSubstr("Not fit for 1,000,000 connections."), HasSubstr("now   128"),
+                          HasSubstr("need  4,000"), HasSubstr("mend  sysctl -w net.core.somaxconn=4096"),
+                          HasSubstr("keep  net.core.somaxconn = 4096  in /etc/sysctl.d/90-roost.conf")));
 }
 
 TEST(doctor, json_carries_every_check_with_verdict_need_formula_and_remedies) {
@@ -578,7 +604,7 @@ TEST(doctor, json_carries_every_check_with_verdict_need_formula_and_remedies) {
   EXPECT_EQ(json["schema"], "roost.doctor/1");
   EXPECT_EQ(json["fit"], false);
   EXPECT_EQ(json["lowest_limit"], "memory");
-  EXPECT_EQ(json["processes"]["needed"], 51);
+  EXPECT_EQ(json["processes"]["needed"], 53);
   EXPECT_GT(json["memory"]["kernel_bytes"], 4'000'000'000);
   ASSERT_EQ(json["checks"].size(), all_checks().size());
   for (const auto& check : json["checks"]) {

@@ -3,13 +3,36 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "tools/doctor/spread.h"
+
 namespace roost::doctor {
+namespace {
+
+// Descriptors that the fullest process needs.
+std::uint64_t descriptors_needed(const Ask& ask, std::uint64_t processes) {
+  return fullest_share(ask.connections, processes, ask.serves()) + descriptors_reserved;
+}
+
+std::string need_text(const Ask& ask, std::uint64_t processes) {
+  if (processes == 1) return fmt::format("{} connections + {}", with_commas(ask.connections), descriptors_reserved);
+  return fmt::format("{} connections / {} processes{} + {}", with_commas(ask.connections), processes,
+                     ask.serves() ? " + 6 deviations, since the kernel deals by a hash" : "", descriptors_reserved);
+}
+
+// A little more than the need, but not so much more that it would pass the default of fs.nr_open by itself.
+std::uint64_t descriptors_recommended(const Ask& ask, std::uint64_t processes) {
+  return ceil_div(descriptors_needed(ask, processes) + descriptors_reserved, 1'024) * 1'024;
+}
+
+}  // namespace
 
 Finding judge_nofile(const Context& c) {
   const auto limit = c.system.descriptor_limit();
   if (!limit) return unreadable("/proc/self/limits");
   const auto per_process = *connections_per_process(c.system);
-  const auto needed = processes_needed(c.system, c.ask.connections);
+  const auto needed = processes_needed(c.system, c.ask);
   const std::uint64_t processes = c.ask.processes;
   Finding finding;
   finding.value = limit->hard == unlimited ? "unlimited" : with_commas(limit->hard);
@@ -31,20 +54,17 @@ Finding judge_nofile(const Context& c) {
       return finding;
     }
   } else {
-    const auto need = ceil_div(c.ask.connections, processes) + descriptors_reserved;
-    finding.capacity = per_process > unlimited / processes ? unlimited : per_process * processes;
+    const auto need = descriptors_needed(c.ask, processes);
+    finding.capacity = connections_held(processes, per_process, c.ask.serves());
     finding.need = with_commas(need);
-    finding.because = fmt::format("{} connections / {} process{} + {}", with_commas(c.ask.connections), processes,
-                                  processes == 1 ? "" : "es", descriptors_reserved);
+    finding.because = need_text(c.ask, processes);
     if (limit->hard >= need) return finding;
     finding.verdict = Verdict::too_low;
     finding.effect = fmt::format("accept and connect fail with EMFILE once a process has about {} connections.",
                                  with_commas(per_process));
     if (needed) finding.effect += fmt::format(" Or let {} processes share them: --processes auto.", *needed);
   }
-  // A little more than the need, but not so much more that it would pass the default of fs.nr_open by itself.
-  const auto target =
-      ceil_div(c.ask.connections / std::max<std::uint64_t>(processes, 1) + 2 * descriptors_reserved, 1'024) * 1'024;
+  const auto target = descriptors_recommended(c.ask, std::max<std::uint64_t>(processes, 1));
   finding.mend_now = fmt::format("prlimit --pid $$ --nofile={0}:{0}", target);
   if (!c.system.has_capability(cap_sys_resource).value_or(true)) {
     finding.effect += " This user may not raise it: CAP_SYS_RESOURCE is missing.";
@@ -63,13 +83,13 @@ Finding judge_nr_open(const Context& c) {
     finding.because = "roost spreads connections over processes, so no single one needs more than it has.";
     return finding;
   }
-  const auto need = ceil_div(c.ask.connections, c.ask.processes) + descriptors_reserved;
+  const auto need = descriptors_needed(c.ask, c.ask.processes);
   finding.need = with_commas(need);
-  finding.because =
-      fmt::format("{} connections / {} + {}", with_commas(c.ask.connections), c.ask.processes, descriptors_reserved);
+  finding.because = need_text(c.ask, c.ask.processes);
   if (*value >= need) return finding;
   finding.verdict = Verdict::too_low;
-  finding.capacity = *value > descriptors_reserved ? (*value - descriptors_reserved) * c.ask.processes : 0;
+  const auto each = *value - std::min(*value, descriptors_reserved);
+  finding.capacity = connections_held(c.ask.processes, each, c.ask.serves());
   finding.effect = "setrlimit fails with EPERM above this value, for root too.";
   mend_sysctl(finding, "fs.nr_open", fmt::to_string(need <= 2'097'152 ? 2'097'152 : round_up_nicely(need)));
   return finding;
@@ -164,8 +184,8 @@ Finding judge_systemd_limitnofile(const Context& c) {
   const std::string& unit = c.ask.unit;
   const auto limit = unit_limit(c.system, unit);
   const auto processes = std::max<std::uint64_t>(c.ask.processes, 1);
-  const auto need = ceil_div(c.ask.connections, processes) + descriptors_reserved;
-  const auto target = round_up_nicely(need);
+  const auto need = descriptors_needed(c.ask, processes);
+  const auto target = descriptors_recommended(c.ask, processes);
   const auto setting = unit.empty() ? "DefaultLimitNOFILE" : "LimitNOFILE";
   Finding finding;
   finding.need = c.ask.processes == 0 ? std::string("an explicit number") : with_commas(need);
@@ -186,7 +206,7 @@ Finding judge_systemd_limitnofile(const Context& c) {
   } else if (c.ask.processes != 0 && *hard < need) {
     finding.verdict = unit.empty() ? Verdict::advice : Verdict::too_low;
     if (!unit.empty()) {
-      finding.capacity = *hard > descriptors_reserved ? (*hard - descriptors_reserved) * processes : 0;
+      finding.capacity = connections_held(processes, *hard - std::min(*hard, descriptors_reserved), c.ask.serves());
     }
     finding.effect = "A service started by systemd gets this limit, whatever ulimit or limits.conf say.";
   }

@@ -173,8 +173,7 @@ Finding judge_max_map_count(const Context& c) {
     finding.because = "MADV_GUARD_INSTALL guards stacks without splitting mappings, so the count stays small.";
     return finding;
   }
-  const auto processes =
-      c.ask.processes != 0 ? c.ask.processes : processes_needed(c.system, c.ask.connections).value_or(1);
+  const auto processes = c.ask.processes != 0 ? c.ask.processes : processes_needed(c.system, c.ask).value_or(1);
   const auto need = 2 * ceil_div(c.ask.connections, processes) + 1'000;
   finding.need = with_commas(need);
   finding.because = fmt::format("2 mappings x {} guarded stacks a process + 1,000",

@@ -10,6 +10,8 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "tools/doctor/spread.h"
+
 namespace roost::doctor {
 namespace {
 
@@ -491,13 +493,14 @@ std::string render_sysctl_file(const Diagnosis& d) {
 
 std::string render_systemd_file(const Diagnosis& d) {
   const auto processes = std::max<std::uint64_t>(d.ask.processes, 1);
-  const auto share = d.ask.connections / processes + (d.ask.connections % processes != 0) + descriptors_reserved;
+  const auto share = fullest_share(d.ask.connections, processes, d.ask.serves()) + descriptors_reserved;
   const auto unit = d.ask.unit.empty() ? std::string("roost.service") : d.ask.unit;
   return fmt::format(
       "# A drop-in for {0}, by `roost doctor --write systemd`.\n"
       "# Save as /etc/systemd/system/{0}.d/limits.conf, load with: systemctl daemon-reload\n"
       "[Service]\n"
-      "# {1} connections / {2} process{3} + {4}. A number, never infinity; above fs.nr_open the unit does not start.\n"
+      "# The fullest of {2} process{3} that share {1} connections, + {4}. A number, never infinity; above fs.nr_open "
+      "the unit does not start.\n"
       "LimitNOFILE={5}:{5}\n",
       unit, with_commas(d.ask.connections), processes, processes == 1 ? "" : "es", descriptors_reserved, share);
 }
