@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "poll/backend.h"
+#include "poll/wake_flag.h"
 
 namespace roost::poll {
 namespace {
@@ -35,22 +36,27 @@ class EpollBackend final : public Backend {
     return {};
   }
 
-  void remove(int fd) noexcept override { ::epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, fd, nullptr); }
+  void remove(int fd, Token) noexcept override { ::epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, fd, nullptr); }
 
   std::size_t wait(std::span<Event> out, std::int64_t until_ns) noexcept override {
     // On the owner's own small stack; a batch is also the bound on how long events are handed out without a look at
     // the run queue.
     std::array<epoll_event, 256> events;
     const int room = static_cast<int>(std::min(out.size(), events.size()));
-    const int count = until_ns == 0 ? ::epoll_wait(epoll_fd_, events.data(), room, 0)
-                                    : wait_until(events.data(), room, until_ns);
+    int count = 0;
+    if (until_ns == 0) {
+      count = ::epoll_wait(epoll_fd_, events.data(), room, 0);
+    } else {
+      count = wait_until(events.data(), room, wake_.block() ? until_ns : 0);
+      wake_.unblock();
+      wake_.take();
+    }
     std::size_t stored = 0;
     for (int i = 0; i < count; ++i) {
       const epoll_event& event = events[static_cast<std::size_t>(i)];
       if (event.data.u64 == wake_token) {
-        // The eventfd is watched for edges, so it need not be read: each write is a new edge. The flag is cleared only
-        // now that this wait is bound to return; a wake() that finds it still set is answered by this very return.
-        wake_pending_.store(false, std::memory_order_seq_cst);
+        // The eventfd is watched for edges, so it need not be read: each write is a new edge.
+        if (until_ns == 0 && wake_.is_blocked()) kick();  // it was meant for the owner
         continue;
       }
       out[stored++] = Event{.token = event.data.u64,
@@ -62,15 +68,19 @@ class EpollBackend final : public Backend {
   }
 
   void wake() noexcept override {
-    if (wake_pending_.exchange(true, std::memory_order_seq_cst)) return;
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const ssize_t wrote = ::write(event_fd_, &one, sizeof one);
+    if (wake_.post()) kick();
   }
 
   std::string_view name() const noexcept override { return "epoll"; }
 
  private:
+  void kick() noexcept {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const ssize_t wrote = ::write(event_fd_, &one, sizeof one);
+  }
+
   int wait_until(epoll_event* events, int room, std::int64_t until_ns) noexcept {
+    if (until_ns == 0) return ::epoll_wait(epoll_fd_, events, room, 0);
     if (until_ns == base::never_ns) return ::epoll_wait(epoll_fd_, events, room, -1);
     // A stepped clock wakes the poller itself when it moves.
     if (base::ManualClock::installed()) {
@@ -91,7 +101,7 @@ class EpollBackend final : public Backend {
 
   const int epoll_fd_;
   const int event_fd_;
-  std::atomic<bool> wake_pending_{false};
+  WakeFlag wake_;
   std::atomic<bool> has_pwait2_{true};
 };
 
