@@ -230,6 +230,7 @@ int run_sharded(EchoOptions options) {
   std::vector<Totals> totals(options.processes);
   unsigned ready = 0;
   bool stopping = false;
+  Deadline patient_until;
   int status = 0;
   const auto sum = [&] {
     Totals all;
@@ -256,7 +257,9 @@ int run_sharded(EchoOptions options) {
           },
       .on_signal =
           [&](int) {
-            if (stopping) group->kill_all();  // asked twice: at once
+            // Asked again: at once. Not within a moment: timeout(1) signals a process and its group.
+            if (stopping && patient_until.has_passed()) group->kill_all();
+            if (!stopping) patient_until = Deadline::after(300ms);
             stopping = true;
             group->broadcast(stop, {});
           }};

@@ -103,7 +103,7 @@ int Client::work() {
       next_progress_ns += nanoseconds(progress_interval).count();
     }
     sleep_for(tick);
-    const bool over = now_ns() > window_.end_ns + nanoseconds(2 * tick).count();
+    const bool over = now_ns() - nanoseconds(2 * tick).count() > window_.end_ns;  // which may be the end of time
     quiet = over && figures_.counters.in_flight == 0 ? quiet + 1 : 0;
   }
   link_.send(result, figures_.encode(true));

@@ -42,6 +42,7 @@ double seconds(std::int64_t ns) { return static_cast<double>(ns) / 1e9; }
 constexpr std::int64_t start_delay_ns = 20'000'000;   // from "begin" or "run" to its moment, so that every process knows in time
 constexpr std::uint64_t hopeless_failures = 100;      // so many without a single success: going on is pointless
 constexpr nanoseconds result_grace = 10s;             // for results, beyond what time-outs explain
+constexpr nanoseconds second_signal_after = 300ms;
 constexpr nanoseconds leave_grace = 90s;              // for processes to close their connections
 
 // One line that is rewritten on a terminal, a plain line now and then elsewhere.
@@ -138,6 +139,7 @@ class Conductor {
   tools::MachineCpu machine_before_;
   tools::MachineCpu machine_at_run_;
   double server_cpu_at_run_ = 0;
+  Deadline patient_until_;  // from then on a second signal means "at once"
 };
 
 Counters Conductor::sum() const {
@@ -183,7 +185,9 @@ void Conductor::poll() {
                                    .on_exit = [this](const tools::ShardExit& exit) { on_exit(exit); },
                                    .on_signal =
                                        [this](int) {
-                                         if (record_.interrupted) group_->kill_all();  // asked twice: at once
+                                         // Asked again: at once. Not within a moment: timeout(1) signals a process and its group.
+                                         if (record_.interrupted && patient_until_.has_passed()) group_->kill_all();
+                                         if (!record_.interrupted) patient_until_ = Deadline::after(second_signal_after);
                                          record_.interrupted = true;
                                        }});
   const Counters now = sum();
