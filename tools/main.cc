@@ -14,11 +14,16 @@
 namespace {
 
 // One line for a mistake on the command line, naming the command it was made in. Returns the exit status.
-int report(const CLI::App& app, const CLI::ParseError& error) {
+int report(CLI::App& app, const CLI::ParseError& error, const std::string& first_argument) {
   const auto commands = app.get_subcommands();
   const std::string name = commands.empty() ? "roost" : "roost " + commands.front()->get_name();
   std::string message = error.what();
   std::replace(message.begin(), message.end(), '\n', ' ');
+  // Of an unknown command the library says only that a known one is missing.
+  if (commands.empty() && !first_argument.empty() && first_argument.front() != '-') {
+    message = fmt::format("`{}` is not a command; there are", first_argument);
+    for (const CLI::App* command : app.get_subcommands({})) message += " " + command->get_name();
+  }
   fmt::print(stderr, "{}: {}; see {} --help\n", name, message, name);
   return 2;
 }
@@ -43,7 +48,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::Success& help) {  // --help and --version arrive as exceptions
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
-    return report(app, error);
+    return report(app, error, argc > 1 ? argv[1] : "");
   }
   return exit_status;
 }

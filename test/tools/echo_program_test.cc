@@ -166,7 +166,7 @@ INSTANTIATE_TEST_SUITE_P(
     Echo, ProgramBadInput,
     testing::Values(
         BadInput{"NoCommand", {}, "subcommand"},
-        BadInput{"UnknownCommand", {"sing"}, "sing"},
+        BadInput{"UnknownCommand", {"sing"}, "`sing` is not a command"},
         BadInput{"UnknownOption", {"echo", "--bogus"}, "--bogus"},
         BadInput{"MissingValue", {"echo", "--listen"}, "--listen"},
         BadInput{"Address", {"echo", "--listen", "nonsense"}, "`nonsense` is not an address"},
@@ -204,7 +204,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadInput{"Sources", {"load", "--target", "127.0.0.1:1", "--sources", "127.0.0.0/8"}, "FIRST-LAST"},
         BadInput{"ForeignSources", {"load", "--target", "127.0.0.1:1", "--sources", "192.0.2.7"}, "ip addr add 192.0.2.7"},
         BadInput{"TooFewPorts", {"load", "--target", "127.0.0.1:1", "--connections", "200k", "--sources", "127.0.0.1-127.0.0.2"}, "name "},
-        BadInput{"TooFewProcesses", {"load", "--target", "127.0.0.1:1", "--connections", "90000000", "--processes", "1"}, "--connections"},
+        BadInput{"TooFewProcesses", {"load", "--target", "127.0.0.1:1", "--connections", "90000000", "--processes", "1"}, "--processes auto"},
         BadInput{"Json", {"load", "--target", "127.0.0.1:1", "--json", "/no/such/directory/file"}, "--json /no/such/directory/file"},
         BadInput{"ServerPid", {"load", "--target", "127.0.0.1:1", "--server-pid", "4194303"}, "--server-pid 4194303"}),
     [](const auto& parameter) { return parameter.param.name; });

@@ -97,10 +97,13 @@ int Client::work() {
   // timer fires late is not counted as in flight yet, hence the two quiet looks in a row.
   std::int64_t next_progress_ns = now_ns();
   int quiet = 0;
+  bool told_ramp_end = false;
   while (!leaving_ && quiet < 2) {
-    if (now_ns() >= next_progress_ns) {
+    const bool ramp_ended = figures_.counters.settled == share_;
+    if (now_ns() >= next_progress_ns || (ramp_ended && !told_ramp_end)) {
       send_progress();
-      next_progress_ns += nanoseconds(progress_interval).count();
+      told_ramp_end = ramp_ended;
+      next_progress_ns = now_ns() + nanoseconds(progress_interval).count();
     }
     sleep_for(tick);
     const bool over = now_ns() - nanoseconds(2 * tick).count() > window_.end_ns;  // which may be the end of time
