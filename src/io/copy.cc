@@ -17,6 +17,12 @@ Result<std::uint64_t> copy(Sink& to, Source& from) {
 }
 
 Result<std::uint64_t> copy_n(Sink& to, Source& from, std::uint64_t count) {
+  // Either side may know a way that needs no buffer here: vectored writes, sendfile, splice.
+  auto moved = from.write_to(to, count);
+  if (moved && !*moved) moved = to.read_from(from, count);
+  if (!moved) return fail(moved.error());
+  if (*moved) return **moved;
+
   base::Buffer buffer;
   std::uint64_t left = count;
   while (left > 0) {

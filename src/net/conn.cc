@@ -1,45 +1,80 @@
-// The life of a read: take the turn, make sure the call may be made, try it, park if there is nothing, try again.
 #include <roost/net/conn.h>
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <climits>
+#include <cstring>
 
 #include "base/assert.h"
+#include "base/buffer_pool.h"
 #include "base/clock.h"
+#include "net/io_loop.h"
 #include "net/socket.h"
-#include "runtime/netpoll.h"
+#include "net/splice.h"
 
 namespace roost::net {
 
-using detail::PollDesc;
-using runtime::Direction;
-
 namespace {
 
-bool would_block(int error) noexcept { return error == EAGAIN || error == EWOULDBLOCK; }
+using Pieces = std::span<const std::span<const std::byte>>;
 
-// sendmsg of as many pieces as one call takes. Not inlined: its array belongs on the stack only while it runs.
-[[gnu::noinline]] ssize_t send_vectored(int fd, std::span<const std::span<const std::byte>> pieces,
-                                        std::size_t offset) noexcept {
-  constexpr std::size_t pieces_at_once = 64;  // of the kernel's 1024: 1 KB of stack is what a fiber's page has to spare
-  std::array<iovec, pieces_at_once> vectors;
-  std::size_t count = 0;
-  for (; count < std::min(pieces.size(), pieces_at_once); ++count) {
-    vectors[count] = {const_cast<std::byte*>(pieces[count].data()), pieces[count].size()};
+// What one sendmsg takes at most (UIO_MAXIOV).
+constexpr std::size_t pieces_at_once_max = 1024;
+// As many fit into 1 KB of stack, which is what a fiber's page has to spare; for more a buffer is borrowed.
+constexpr std::size_t pieces_on_stack = 64;
+
+std::size_t fill_vectors(iovec* vectors, std::size_t room, Pieces pieces, std::size_t offset) noexcept {
+  const std::size_t count = std::min(pieces.size(), room);
+  for (std::size_t i = 0; i < count; ++i) {
+    vectors[i] = {const_cast<std::byte*>(pieces[i].data()), pieces[i].size()};
   }
-  vectors[0].iov_base = static_cast<char*>(vectors[0].iov_base) + offset;
-  vectors[0].iov_len -= offset;
+  if (count > 0) {
+    vectors[0].iov_base = static_cast<char*>(vectors[0].iov_base) + offset;
+    vectors[0].iov_len -= offset;
+  }
+  return count;
+}
+
+ssize_t send_vectors(int fd, iovec* vectors, std::size_t count) noexcept {
+  msghdr message{};
+  message.msg_iov = vectors;
+  message.msg_iovlen = count;
+  return ::sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+
+// Not inlined, neither of the two: their arrays belong on the stack only while they run.
+[[gnu::noinline]] ssize_t send_few(int fd, Pieces pieces, std::size_t offset) noexcept {
+  std::array<iovec, pieces_on_stack> vectors;
+  return send_vectors(fd, vectors.data(), fill_vectors(vectors.data(), vectors.size(), pieces, offset));
+}
+[[gnu::noinline]] ssize_t send_many(int fd, Pieces pieces, std::size_t offset) noexcept {
+  const std::size_t room = std::min(pieces.size(), pieces_at_once_max);
+  const base::Buffer borrowed(room * sizeof(iovec));
+  if (borrowed.data() == nullptr) return send_few(fd, pieces, offset);  // more calls, but no failure
+  auto* vectors = reinterpret_cast<iovec*>(borrowed.data());
+  return send_vectors(fd, vectors, fill_vectors(vectors, room, pieces, offset));
+}
+
+ssize_t send_pieces(int fd, Pieces pieces, std::size_t offset) noexcept {
+  if (pieces.size() == 1) return ::send(fd, pieces[0].data() + offset, pieces[0].size() - offset, MSG_NOSIGNAL);
+  return pieces.size() <= pieces_on_stack ? send_few(fd, pieces, offset) : send_many(fd, pieces, offset);
+}
+
+[[gnu::noinline]] ssize_t receive_few(int fd, std::span<const std::span<std::byte>> pieces) noexcept {
+  std::array<iovec, pieces_on_stack> vectors;
+  const std::size_t count = std::min(pieces.size(), vectors.size());
+  for (std::size_t i = 0; i < count; ++i) vectors[i] = {pieces[i].data(), pieces[i].size()};
   msghdr message{};
   message.msg_iov = vectors.data();
   message.msg_iovlen = count;
-  return ::sendmsg(fd, &message, MSG_NOSIGNAL);
+  return ::recvmsg(fd, &message, 0);
 }
 
 }  // namespace
@@ -63,52 +98,33 @@ Result<std::size_t> Conn::read(std::span<std::byte> out) {
   PollDesc& desc = *desc_;
   const PollDesc::Call call(desc, Direction::read);
   if (!call) return fail(Errc::closed);
-  for (;;) {
+  if (out.empty()) {
+    // Nothing to wait for; recv would take a message or, on a stream, tell nothing.
     if (const std::error_code error = desc.blocked(Direction::read)) return fail(error);
-    if (out.empty()) return 0;
-    if (!desc.maybe_ready(Direction::read)) {
-      if (auto ready = desc.wait(Direction::read); !ready) return fail(ready.error());
-      continue;  // the deadline may have passed meanwhile
-    }
-    const std::uint64_t edge = desc.edge(Direction::read);
-    const ssize_t count = ::recv(desc.fd(), out.data(), out.size(), 0);
-    if (count >= 0) {
-      // A short read has emptied a stream socket; the next call parks without asking the kernel first.
-      if (static_cast<std::size_t>(count) < out.size()) desc.drained(Direction::read, edge);
-      desc.note_activity();
-      runtime::spend_budget();
-      return static_cast<std::size_t>(count);
-    }
-    const int error = errno;
-    if (error == EINTR) continue;
-    if (!would_block(error)) return fail(std::error_code(error, std::generic_category()));
-    desc.drained(Direction::read, edge);
+    return 0;
   }
+  return try_and_wait(desc, Direction::read, [&](int fd, std::uint64_t edge) {
+    const ssize_t count = ::recv(fd, out.data(), out.size(), 0);
+    // A short read has emptied a stream socket; the next call parks without asking the kernel first.
+    if (count >= 0 && static_cast<std::size_t>(count) < out.size()) desc.drained(Direction::read, edge);
+    return count;
+  });
+}
+
+Result<std::size_t> Conn::read_vectored(std::span<const std::span<std::byte>> pieces) {
+  std::size_t wanted = 0;
+  for (const auto piece : pieces.first(std::min(pieces.size(), pieces_on_stack))) wanted += piece.size();
+  if (wanted == 0) return read({});
+  return one_call(desc_, Direction::read, [&](int fd, std::uint64_t edge) {
+    const ssize_t count = receive_few(fd, pieces);
+    if (count >= 0 && static_cast<std::size_t>(count) < wanted) desc_->drained(Direction::read, edge);
+    return count;
+  });
 }
 
 Result<std::size_t> Conn::write_some(std::span<const std::byte> data) {
-  if (desc_ == nullptr) return fail(Errc::closed);
-  PollDesc& desc = *desc_;
-  const PollDesc::Call call(desc, Direction::write);
-  if (!call) return fail(Errc::closed);
-  for (;;) {
-    if (const std::error_code error = desc.blocked(Direction::write)) return fail(error);
-    if (!desc.maybe_ready(Direction::write)) {
-      if (auto ready = desc.wait(Direction::write); !ready) return fail(ready.error());
-      continue;
-    }
-    const std::uint64_t edge = desc.edge(Direction::write);
-    const ssize_t count = ::send(desc.fd(), data.data(), data.size(), MSG_NOSIGNAL);
-    if (count >= 0) {
-      desc.note_activity();
-      runtime::spend_budget();
-      return static_cast<std::size_t>(count);
-    }
-    const int error = errno;
-    if (error == EINTR) continue;
-    if (!would_block(error)) return fail(std::error_code(error, std::generic_category()));
-    desc.drained(Direction::write, edge);
-  }
+  return one_call(desc_, Direction::write,
+                  [&](int fd, std::uint64_t) { return ::send(fd, data.data(), data.size(), MSG_NOSIGNAL); });
 }
 
 Result<std::size_t> Conn::write(std::span<const std::byte> data) {
@@ -116,77 +132,153 @@ Result<std::size_t> Conn::write(std::span<const std::byte> data) {
   return write_vectored(one);
 }
 
-Result<std::size_t> Conn::write_vectored(std::span<const std::span<const std::byte>> pieces) {
+Result<std::size_t> Conn::write_vectored(Pieces pieces) {
   if (desc_ == nullptr) return fail(Errc::closed);
   PollDesc& desc = *desc_;
-  // One turn for the whole of it: writes of other fibers do not come between.
   const PollDesc::Call call(desc, Direction::write);
   if (!call) return fail(Errc::closed);
+  if (desc.content() == PollDesc::Content::messages) {
+    // One message, or none at all.
+    if (pieces.size() > pieces_at_once_max) return fail(std::errc::message_size);
+    return try_and_wait(desc, Direction::write, [&](int fd, std::uint64_t) { return send_pieces(fd, pieces, 0); });
+  }
   std::size_t total = 0;
   std::size_t first = 0;   // the first piece that is not wholly sent
   std::size_t offset = 0;  // sent bytes of it
   for (;;) {
-    if (const std::error_code error = desc.blocked(Direction::write)) return fail(error);
     while (first < pieces.size() && offset == pieces[first].size()) {
       ++first;
       offset = 0;
     }
-    if (first == pieces.size()) return total;
-    if (!desc.maybe_ready(Direction::write)) {
-      if (auto ready = desc.wait(Direction::write); !ready) return fail(ready.error());
-      continue;
-    }
-    const std::uint64_t edge = desc.edge(Direction::write);
-    ssize_t count;
-    if (first + 1 == pieces.size()) {
-      count = ::send(desc.fd(), pieces[first].data() + offset, pieces[first].size() - offset, MSG_NOSIGNAL);
-    } else {
-      count = send_vectored(desc.fd(), pieces.subspan(first), offset);
-    }
-    if (count >= 0) {
-      desc.note_activity();
-      total += static_cast<std::size_t>(count);
-      auto left = static_cast<std::size_t>(count);
-      while (left > 0) {
-        const std::size_t step = std::min(left, pieces[first].size() - offset);
-        offset += step;
-        left -= step;
-        if (left > 0) {
-          ++first;
-          offset = 0;
-        }
+    if (first == pieces.size()) break;
+    const auto sent = try_and_wait(desc, Direction::write, [&](int fd, std::uint64_t) {
+      return send_pieces(fd, pieces.subspan(first), offset);
+    });
+    if (!sent) return fail(sent.error());
+    total += *sent;
+    for (std::size_t left = *sent; left > 0;) {
+      const std::size_t step = std::min(left, pieces[first].size() - offset);
+      offset += step;
+      left -= step;
+      if (left > 0) {
+        ++first;
+        offset = 0;
       }
-      runtime::spend_budget();
-      continue;
     }
-    const int error = errno;
-    if (error == EINTR) continue;
-    if (!would_block(error)) return fail(std::error_code(error, std::generic_category()));
-    desc.drained(Direction::write, edge);
   }
+  // Nothing was to be written, but a connection that is closed or too late says so.
+  if (total == 0) {
+    if (const std::error_code error = desc.blocked(Direction::write)) return fail(error);
+  }
+  return total;
 }
 
-Result<void> Conn::wait_readable() {
-  if (desc_ == nullptr) return fail(Errc::closed);
-  const PollDesc::Call call(*desc_, Direction::read);
-  if (!call) return fail(Errc::closed);
-  if (const std::error_code error = desc_->blocked(Direction::read)) return fail(error);
-  return desc_->wait(Direction::read);
-}
-
-Result<void> Conn::wait_writable() {
+Result<std::uint64_t> Conn::send_file(int file, std::uint64_t count) {
   if (desc_ == nullptr) return fail(Errc::closed);
   const PollDesc::Call call(*desc_, Direction::write);
   if (!call) return fail(Errc::closed);
-  if (const std::error_code error = desc_->blocked(Direction::write)) return fail(error);
-  return desc_->wait(Direction::write);
+  ignore_broken_pipe_signal();
+  // So that a fiber which has the disk's whole attention still heeds deadlines and gives way between the parts.
+  constexpr std::uint64_t part_bytes = 4 << 20;
+  std::uint64_t total = 0;
+  while (total < count) {
+    const auto sent = try_and_wait(*desc_, Direction::write, [&](int fd, std::uint64_t) {
+      return ::sendfile(fd, file, nullptr, static_cast<std::size_t>(std::min(count - total, part_bytes)));
+    });
+    if (!sent) return fail(sent.error());
+    if (*sent == 0) break;
+    total += *sent;
+  }
+  return total;
 }
 
-bool Conn::maybe_readable() const noexcept { return desc_ == nullptr || desc_->maybe_ready(Direction::read); }
+Result<std::optional<std::uint64_t>> Conn::read_from(io::Source& from, std::uint64_t count) {
+  return splice_into(*this, from, count);
+}
 
-// --- deadlines -----------------------------------------------------------------------------------------------------
+// --- passing descriptors -------------------------------------------------------------------------------------------
 
 namespace {
+
+// The kernel's bound on descriptors in one message (SCM_MAX_FD).
+constexpr std::size_t descriptors_at_once_max = 253;
+
+struct alignas(cmsghdr) DescriptorRoom {
+  std::array<std::byte, CMSG_SPACE(descriptors_at_once_max * sizeof(int))> bytes;
+};
+
+[[gnu::noinline]] ssize_t send_with_descriptors(int fd, std::span<const std::byte> data,
+                                                std::span<const int> descriptors) noexcept {
+  DescriptorRoom room;
+  iovec vector{const_cast<std::byte*>(data.data()), data.size()};
+  msghdr message{};
+  message.msg_iov = &vector;
+  message.msg_iovlen = 1;
+  if (!descriptors.empty()) {
+    message.msg_control = room.bytes.data();
+    message.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(descriptors.size_bytes());
+    std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size_bytes());
+  }
+  return ::sendmsg(fd, &message, MSG_NOSIGNAL);
+}
+
+[[gnu::noinline]] ssize_t receive_with_descriptors(int fd, std::span<std::byte> data, std::span<int> descriptors,
+                                                   Conn::DescriptorsReceived& received) noexcept {
+  DescriptorRoom room;
+  iovec vector{data.data(), data.size()};
+  msghdr message{};
+  message.msg_iov = &vector;
+  message.msg_iovlen = 1;
+  message.msg_control = room.bytes.data();
+  // CMSG_LEN, not CMSG_SPACE: in the padding after an odd number there would be room for one more.
+  const std::size_t wanted = std::min(descriptors.size(), descriptors_at_once_max);
+  message.msg_controllen = wanted == 0 ? 0 : CMSG_LEN(wanted * sizeof(int));
+  const ssize_t count = ::recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+  if (count < 0) return count;
+  received.truncated = (message.msg_flags & MSG_CTRUNC) != 0;
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t bytes = header->cmsg_len - CMSG_LEN(0);
+    std::memcpy(descriptors.data() + received.descriptors, CMSG_DATA(header), bytes);
+    received.descriptors += bytes / sizeof(int);
+  }
+  return count;
+}
+
+}  // namespace
+
+Result<std::size_t> Conn::send_descriptors(std::span<const std::byte> data, std::span<const int> descriptors) {
+  if (data.empty() || descriptors.size() > descriptors_at_once_max) return fail(std::errc::invalid_argument);
+  const auto sent = one_call(desc_, Direction::write, [&](int fd, std::uint64_t) {
+    return send_with_descriptors(fd, data, descriptors);
+  });
+  if (!sent || *sent == data.size()) return sent;
+  // The descriptors went with the first byte.
+  const auto rest = write(data.subspan(*sent));
+  if (!rest) return rest;
+  return data.size();
+}
+
+Result<Conn::DescriptorsReceived> Conn::receive_descriptors(std::span<std::byte> data, std::span<int> descriptors) {
+  DescriptorsReceived received;
+  // No conclusion from a short read: a message with descriptors ends one, though more bytes wait.
+  const auto count = one_call(desc_, Direction::read, [&](int fd, std::uint64_t) {
+    return receive_with_descriptors(fd, data, descriptors, received);
+  });
+  if (!count) return fail(count.error());
+  received.bytes = *count;
+  return received;
+}
+
+// --- waiting, deadlines --------------------------------------------------------------------------------------------
+
+Result<void> Conn::wait_readable() { return wait_ready(desc_, Direction::read); }
+Result<void> Conn::wait_writable() { return wait_ready(desc_, Direction::write); }
+bool Conn::maybe_readable() const noexcept { return desc_ == nullptr || desc_->maybe_ready(Direction::read); }
 
 Result<void> set_deadline_on(PollDesc* desc, Direction direction, Deadline deadline) {
   if (desc == nullptr || !desc->set_deadline(direction, deadline)) return fail(Errc::closed);
@@ -203,8 +295,6 @@ Deadline deadline_after(std::chrono::nanoseconds span) noexcept {
   return Deadline::after(span);
 }
 
-}  // namespace
-
 Result<void> Conn::set_read_deadline(Deadline deadline) { return set_deadline_on(desc_, Direction::read, deadline); }
 Result<void> Conn::set_write_deadline(Deadline deadline) { return set_deadline_on(desc_, Direction::write, deadline); }
 Result<void> Conn::set_read_deadline_after(std::chrono::nanoseconds span) {
@@ -218,18 +308,9 @@ Result<void> Conn::set_idle_timeout(std::chrono::nanoseconds span) {
   return {};
 }
 
-// --- closing, options ----------------------------------------------------------------------------------------------
+// --- closing -------------------------------------------------------------------------------------------------------
 
 namespace {
-
-// Runs `act(fd)` while the descriptor is certain to stay open.
-template <class F>
-auto with_descriptor(PollDesc* desc, F&& act) -> decltype(act(0)) {
-  if (desc == nullptr) return fail(Errc::closed);
-  const PollDesc::Hold hold(*desc);
-  if (!hold) return fail(Errc::closed);
-  return act(desc->fd());
-}
 
 Result<void> shut_down(PollDesc* desc, int how) {
   return with_descriptor(desc, [how](int fd) -> Result<void> {
@@ -250,11 +331,17 @@ Result<void> Conn::close() {
 
 bool Conn::is_open() const noexcept { return desc_ != nullptr && !desc_->is_closed(); }
 
-Result<Endpoint> Conn::local_endpoint() const {
-  return with_descriptor(desc_, [](int fd) { return local_endpoint_of(fd); });
-}
-Result<Endpoint> Conn::remote_endpoint() const {
-  return with_descriptor(desc_, [](int fd) { return remote_endpoint_of(fd); });
+// --- addresses, options --------------------------------------------------------------------------------------------
+
+Result<Endpoint> Conn::local_endpoint() const { return with_descriptor(desc_, &local_endpoint_of); }
+Result<Endpoint> Conn::remote_endpoint() const { return with_descriptor(desc_, &remote_endpoint_of); }
+Result<Address> Conn::local_address() const { return with_descriptor(desc_, &local_address_of); }
+Result<Address> Conn::remote_address() const { return with_descriptor(desc_, &remote_address_of); }
+
+std::string Conn::describe(std::string_view operation, std::error_code error) const {
+  const auto text = with_descriptor(
+      desc_, [&](int fd) -> Result<std::string> { return describe_failure(operation, fd, error); });
+  return text ? *text : describe_failure(operation, -1, error);
 }
 
 Result<void> Conn::set_no_delay(bool on) {
@@ -280,7 +367,62 @@ Result<void> Conn::set_write_buffer(std::size_t bytes) {
   return with_descriptor(desc_, [&](int fd) { return set_option(fd, SOL_SOCKET, SO_SNDBUF, size); });
 }
 
-int Conn::native_handle() const noexcept { return is_open() ? desc_->fd() : -1; }
+Result<TcpInfo> Conn::tcp_info() const { return with_descriptor(desc_, &tcp_info_of); }
+
+Result<PeerCredentials> Conn::peer_credentials() const {
+  return with_descriptor(desc_, [](int fd) -> Result<PeerCredentials> {
+    ucred peer{};
+    socklen_t length = sizeof peer;
+    if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return fail(last_error());
+    return PeerCredentials{peer.pid, peer.uid, peer.gid};
+  });
+}
+
+// --- raw access ----------------------------------------------------------------------------------------------------
+
+Result<void> raw_call(PollDesc* desc, Direction direction, FunctionRef<bool(int fd)> done) {
+  if (desc == nullptr) return fail(Errc::closed);
+  const PollDesc::Call call(*desc, direction);
+  if (!call) return fail(Errc::closed);
+  for (;;) {
+    if (const std::error_code error = desc->blocked(direction)) return fail(error);
+    if (!desc->maybe_ready(direction)) {
+      if (auto ready = desc->wait(direction); !ready) return ready;
+      continue;
+    }
+    const std::uint64_t edge = desc->edge(direction);
+    if (done(desc->lend_fd())) {
+      desc->note_activity();
+      return {};
+    }
+    desc->would_block(direction, edge);
+  }
+}
+
+Result<void> raw_control(PollDesc* desc, FunctionRef<void(int fd)> act) {
+  if (desc == nullptr) return fail(Errc::closed);
+  const PollDesc::Hold hold(*desc);
+  if (!hold) return fail(Errc::closed);
+  act(desc->lend_fd());
+  return {};
+}
+
+Result<void> Conn::raw_control(FunctionRef<void(int)> act) const { return net::raw_control(desc_, act); }
+Result<void> Conn::raw_read(FunctionRef<bool(int)> done) { return raw_call(desc_, Direction::read, done); }
+Result<void> Conn::raw_write(FunctionRef<bool(int)> done) { return raw_call(desc_, Direction::write, done); }
+
+int Conn::native_handle() const noexcept { return is_open() ? desc_->lend_fd() : -1; }
+
+Result<int> duplicate(PollDesc* desc) {
+  if (desc == nullptr) return fail(Errc::closed);
+  const PollDesc::Hold hold(*desc);
+  if (!hold) return fail(Errc::closed);
+  const int copy = ::fcntl(desc->lend_fd(), F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) return fail(last_error());
+  return copy;
+}
+
+Result<int> Conn::duplicate() const { return net::duplicate(desc_); }
 
 Result<int> Conn::release() {
   const int fd = desc_ == nullptr ? -1 : desc_->detach();
@@ -290,12 +432,16 @@ Result<int> Conn::release() {
 
 Result<Conn> Conn::adopt(int fd) {
   int type = 0;
+  int accepts = 0;
   socklen_t length = sizeof type;
   if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0) return fail(last_error());
-  if (type != SOCK_STREAM && type != SOCK_SEQPACKET) return fail(std::errc::wrong_protocol_type);
+  if (::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &accepts, &length) != 0) return fail(last_error());
+  if (accepts != 0) return fail(std::errc::wrong_protocol_type);
   if (auto made = make_non_blocking(fd); !made) return fail(made.error());
   auto desc = PollDesc::open(fd, PollDesc::First::wait);
   if (!desc) return fail(desc.error());
+  (*desc)->set_content(content_of(fd, type));
+  (*desc)->lend_fd();  // whoever had it may have duplicates
   return Conn(*desc);
 }
 

@@ -7,21 +7,19 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <climits>
-
-#include <roost/time/sleep.h>
+#include <map>
+#include <mutex>
 
 #include "base/assert.h"
+#include "base/clock.h"
+#include "net/io_loop.h"
 #include "net/socket.h"
-#include "runtime/netpoll.h"
 
 namespace roost::net {
-
-using detail::PollDesc;
-using runtime::Direction;
-
 namespace {
 
 // How long accept() waits when descriptors or kernel memory are used up, before it looks again: short enough to be back
@@ -56,73 +54,140 @@ bool is_exhausted(int error) noexcept {
   return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-// Takes the next waiting peer and resets its connection, so that it fails at once instead of waiting for its time-out.
-void turn_one_away(int listener_fd) noexcept {
-  const int fd = ::accept4(listener_fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-  if (fd < 0) return;
+// So that the peer fails at once instead of waiting for its time-out.
+void reset_and_close(UniqueFd fd) noexcept {
   const linger reset{.l_onoff = 1, .l_linger = 0};
-  ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-  ::close(fd);
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
 }
 
-Result<PollDesc*> open_listener(const Endpoint& local, bool dual_stack, std::string_view network,
-                                const ListenConfig& config) {
-  UniqueFd fd(::socket(local.address.is_v6() ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!fd) return fail(last_error());
-  if (local.address.is_v6()) {
-    if (auto set = set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, static_cast<int>(!dual_stack)); !set) {
-      return fail(set.error());
-    }
-  }
-  if (config.reuse_address) {
-    if (auto set = set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1); !set) return fail(set.error());
-  }
-  if (config.reuse_port) {
-    if (auto set = set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1); !set) return fail(set.error());
-  }
-  // Linux hands these on to accepted connections, so they cost nothing per connection.
-  if (config.no_delay) {
-    if (auto set = set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1); !set) return fail(set.error());
-  }
-  if (auto set = apply_keep_alive(fd.get(), config.keep_alive); !set) return fail(set.error());
-  if (config.control) {
-    if (auto set = config.control(fd.get(), network, local.to_string()); !set) return fail(set.error());
-  }
-  sockaddr_storage address{};
-  const socklen_t length = local.to_sockaddr(address);
-  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0) return fail(last_error());
-  // INT_MAX: the kernel cuts it to net.core.somaxconn.
-  if (::listen(fd.get(), config.backlog > 0 ? config.backlog : INT_MAX) != 0) return fail(last_error());
-  auto desc = PollDesc::open(fd.get(), PollDesc::First::try_it);
-  if (desc) static_cast<void>(fd.release());
-  return desc;
+// What counts as one peer: an IPv4 address, or the /64 of an IPv6 one.
+IpAddress peer_of(const Address& address) noexcept {
+  const IpAddress ip = address.endpoint().address.unmapped();
+  if (ip.is_v4()) return ip;
+  std::array<std::uint8_t, 16> site{};
+  std::copy_n(ip.bytes().begin(), 8, site.begin());
+  return IpAddress::v6(site);
 }
 
 }  // namespace
 
+// What a listener keeps beside its descriptor. Lives as long as the listener and every connection that counts towards a limit.
+struct Listener::State {
+  // A connection that counts towards its peer's limit, too.
+  struct Counted {
+    State* state;
+    IpAddress peer;
+  };
+
+  explicit State(PollDesc& listener_desc, const ListenLimits& wanted) noexcept : desc(listener_desc), limits(wanted) {}
+
+  void add_reference() noexcept { references.fetch_add(1, std::memory_order_relaxed); }
+  void drop_reference() noexcept {
+    if (references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+
+  // Releases who waits for room. The listener's PollDesc outlives everything; if it is another descriptor's by now, that one
+  // tries once in vain.
+  void leave() noexcept {
+    open.fetch_sub(1, std::memory_order_seq_cst);
+    if (limits.connections > 0) desc.nudge(Direction::read);
+    drop_reference();
+  }
+  static void on_close(void* state) noexcept { static_cast<State*>(state)->leave(); }
+  static void on_counted_close(void* argument) noexcept {
+    auto* counted = static_cast<Counted*>(argument);
+    counted->state->forget(counted->peer);
+    counted->state->leave();
+    delete counted;
+  }
+
+  // False: that peer has as many as it may.
+  bool admit(const IpAddress& peer) {
+    const std::lock_guard lock(peers_mutex);
+    std::uint32_t& count = peers[peer];
+    if (count >= limits.connections_per_peer) return false;
+    ++count;
+    return true;
+  }
+  void forget(const IpAddress& peer) noexcept {
+    const std::lock_guard lock(peers_mutex);
+    const auto found = peers.find(peer);
+    if (found != peers.end() && --found->second == 0) peers.erase(found);
+  }
+
+  [[nodiscard]] bool counts() const noexcept { return limits.connections > 0 || limits.connections_per_peer > 0; }
+  [[nodiscard]] bool is_full() const noexcept {
+    return limits.connections > 0 && open.load(std::memory_order_seq_cst) >= limits.connections;
+  }
+
+  // The accept rate as a bucket that leaks: `next_accept_ns` runs ahead of the clock by at most a burst.
+  [[nodiscard]] std::int64_t earliest_accept_ns() const noexcept {
+    if (limits.accepts_per_second == 0) return 0;
+    return next_accept_ns - interval_ns() * (burst() - 1);
+  }
+  void note_accept() noexcept {
+    accepted_total.fetch_add(1, std::memory_order_relaxed);
+    if (limits.accepts_per_second > 0) next_accept_ns = std::max(next_accept_ns, base::now_ns()) + interval_ns();
+  }
+  [[nodiscard]] std::int64_t interval_ns() const noexcept { return 1'000'000'000 / limits.accepts_per_second; }
+  [[nodiscard]] std::int64_t burst() const noexcept {
+    return limits.accept_burst > 0 ? limits.accept_burst : std::max(limits.accepts_per_second / 10, 1u);
+  }
+
+  // Constant once listen() has returned.
+  PollDesc& desc;
+  const ListenLimits limits;
+  PollDesc::Content content = PollDesc::Content::tcp;
+  std::string unlink_path;  // of a Unix socket's file
+
+  // Touched only by whoever has the turn to accept.
+  UniqueFd spare;  // given up to turn peers away when descriptors are exhausted
+  std::int64_t next_accept_ns = 0;
+
+  std::mutex peers_mutex;  // leaf; never held across a park
+  std::map<IpAddress, std::uint32_t> peers;  // guarded by peers_mutex; connections open by peer
+
+  std::atomic<std::uint32_t> references{1};
+  std::atomic<std::uint32_t> open{0};
+  std::atomic<bool> unlink_on_close{false};
+  // Statistics.
+  std::atomic<std::uint64_t> accepted_total{0};
+  std::atomic<std::uint64_t> exhausted_total{0};
+  std::atomic<std::uint64_t> turned_away_total{0};
+  std::atomic<std::uint64_t> full_total{0};
+};
+
 Listener::Listener(Listener&& other) noexcept
-    : desc_(std::exchange(other.desc_, nullptr)),
-      spare_fd_(std::exchange(other.spare_fd_, -1)),
-      exhausted_total_(other.exhausted_total_) {}
+    : desc_(std::exchange(other.desc_, nullptr)), state_(std::exchange(other.state_, nullptr)) {}
 
 Listener& Listener::operator=(Listener&& other) noexcept {
   std::swap(desc_, other.desc_);
-  std::swap(spare_fd_, other.spare_fd_);
-  std::swap(exhausted_total_, other.exhausted_total_);
+  std::swap(state_, other.state_);
   return *this;
 }
 
 Listener::~Listener() {
-  if (desc_ != nullptr) desc_->destroy();
-  if (spare_fd_ >= 0) ::close(spare_fd_);
+  if (desc_ == nullptr) return;
+  if (state_->unlink_on_close.exchange(false) && is_open()) ::unlink(state_->unlink_path.c_str());
+  desc_->destroy();
+  state_->drop_reference();
 }
+
+// --- accepting -----------------------------------------------------------------------------------------------------
 
 Result<Conn> Listener::accept() {
   if (desc_ == nullptr) return fail(Errc::closed);
   PollDesc& desc = *desc_;
+  State& state = *state_;
   const PollDesc::Call call(desc, Direction::read);
   if (!call) return fail(Errc::closed);
   auto pause = exhausted_pause_min;
+  const auto pause_until = [&](std::int64_t until_ns) { return desc.pause_until(Direction::read, until_ns); };
+  const auto back_off = [&] {
+    const std::int64_t until = base::saturating_add(base::now_ns(), std::chrono::nanoseconds(pause).count());
+    pause = std::min(pause * 2, exhausted_pause_max);
+    return pause_until(until);
+  };
   for (;;) {
     if (const std::error_code error = desc.blocked(Direction::read)) return fail(error);
     if (!desc.maybe_ready(Direction::read)) {
@@ -130,91 +195,244 @@ Result<Conn> Listener::accept() {
       continue;
     }
     const std::uint64_t edge = desc.edge(Direction::read);
-    UniqueFd fd(::accept4(desc.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    const int error = errno;
-    if (fd) {
-      auto accepted = PollDesc::open(fd.get(), PollDesc::First::wait);
-      if (accepted) {
-        static_cast<void>(fd.release());
-        runtime::spend_budget();
-        return Conn(*accepted);
-      }
-      // No more watches or memory (ENOSPC, ENOMEM): this peer is lost, the listener is not.
-      ++exhausted_total_;
-      if (auto slept = sleep_for(pause); !slept) return fail(slept.error());
+    if (state.is_full()) {
+      // Whoever makes room first counts down and then nudges: either we saw the count, or its edge keeps us awake.
+      state.full_total.fetch_add(1, std::memory_order_relaxed);
+      desc.would_block(Direction::read, edge);
       continue;
     }
-    if (error == EAGAIN || error == EWOULDBLOCK) {
-      desc.drained(Direction::read, edge);
-    } else if (is_exhausted(error)) {
-      ++exhausted_total_;
-      if (error == EMFILE && spare_fd_ >= 0) {
-        ::close(std::exchange(spare_fd_, -1));
-        turn_one_away(desc.fd());
-        spare_fd_ = open_spare();
-      }
-      if (auto slept = sleep_for(pause); !slept) return fail(slept.error());
-      pause = std::min(pause * 2, exhausted_pause_max);
-      if (spare_fd_ < 0) spare_fd_ = open_spare();
-    } else if (!concerns_one_peer(error)) {
-      return fail(std::error_code(error, std::generic_category()));
+    if (const std::int64_t earliest = state.earliest_accept_ns(); earliest > 0 && earliest > base::now_ns()) {
+      if (auto paused = pause_until(earliest); !paused) return fail(paused.error());
+      continue;
     }
+
+    sockaddr_storage peer_name;
+    socklen_t peer_length = sizeof peer_name;
+    const bool by_peer = state.limits.connections_per_peer > 0 && state.content == PollDesc::Content::tcp;
+    UniqueFd fd(::accept4(desc.fd(), by_peer ? reinterpret_cast<sockaddr*>(&peer_name) : nullptr,
+                          by_peer ? &peer_length : nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!fd) {
+      const int error = last_errno();
+      if (error == EAGAIN) {
+        desc.would_block(Direction::read, edge);
+      } else if (is_exhausted(error)) {
+        state.exhausted_total.fetch_add(1, std::memory_order_relaxed);
+        if (error == EMFILE && state.spare) {
+          state.spare.reset(-1);
+          if (UniqueFd surplus(::accept4(desc.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)); surplus) {
+            state.turned_away_total.fetch_add(1, std::memory_order_relaxed);
+            reset_and_close(std::move(surplus));
+          }
+          state.spare.reset(open_spare());
+        }
+        if (auto paused = back_off(); !paused) return fail(paused.error());
+        if (!state.spare) state.spare.reset(open_spare());
+      } else if (!concerns_one_peer(error)) {
+        return fail(std::error_code(error, std::generic_category()));
+      }
+      continue;
+    }
+
+    IpAddress peer;
+    if (by_peer) {
+      peer = peer_of(Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&peer_name), peer_length));
+      if (!state.admit(peer)) {
+        state.turned_away_total.fetch_add(1, std::memory_order_relaxed);
+        reset_and_close(std::move(fd));
+        runtime::spend_budget();
+        continue;
+      }
+    }
+    auto accepted = PollDesc::open(fd.get(), PollDesc::First::wait);
+    if (!accepted) {
+      // No more watches or memory (ENOSPC, ENOMEM): this peer is lost, the listener is not.
+      if (by_peer) state.forget(peer);
+      if (accepted.error() == Errc::canceled) return fail(accepted.error());
+      state.exhausted_total.fetch_add(1, std::memory_order_relaxed);
+      if (auto paused = back_off(); !paused) return fail(paused.error());
+      continue;
+    }
+    static_cast<void>(fd.release());
+    (*accepted)->set_content(state.content);
+    if (state.counts()) {
+      state.open.fetch_add(1, std::memory_order_relaxed);
+      state.add_reference();
+      if (by_peer) {
+        (*accepted)->set_close_hook(&State::on_counted_close, new State::Counted{&state, peer});
+      } else {
+        (*accepted)->set_close_hook(&State::on_close, &state);
+      }
+    }
+    state.note_accept();
+    runtime::spend_budget();
+    return Conn(*accepted);
   }
 }
 
-Result<void> Listener::set_deadline(Deadline deadline) {
-  if (desc_ == nullptr || !desc_->set_deadline(Direction::read, deadline)) return fail(Errc::closed);
+// --- the rest ------------------------------------------------------------------------------------------------------
+
+Result<void> Listener::set_deadline(Deadline deadline) { return set_deadline_on(desc_, Direction::read, deadline); }
+
+Result<void> Listener::close() {
+  if (!is_open()) return fail(Errc::closed);
+  // While it still listens: afterwards the name may be somebody else's.
+  if (state_->unlink_on_close.exchange(false)) ::unlink(state_->unlink_path.c_str());
+  if (!desc_->close()) return fail(Errc::closed);
   return {};
 }
 
-Result<void> Listener::close() {
-  if (desc_ == nullptr || !desc_->close()) return fail(Errc::closed);
-  return {};
+void Listener::set_unlink_on_close(bool on) noexcept {
+  if (state_ != nullptr && !state_->unlink_path.empty() && is_open()) state_->unlink_on_close.store(on);
 }
 
 bool Listener::is_open() const noexcept { return desc_ != nullptr && !desc_->is_closed(); }
-int Listener::native_handle() const noexcept { return is_open() ? desc_->fd() : -1; }
-std::uint64_t Listener::exhausted_total() const noexcept { return exhausted_total_; }
-
-Result<Endpoint> Listener::local_endpoint() const {
-  if (!is_open()) return fail(Errc::closed);
-  const PollDesc::Hold hold(*desc_);
-  if (!hold) return fail(Errc::closed);
-  return local_endpoint_of(desc_->fd());
+Result<void> Listener::raw_control(FunctionRef<void(int)> act) const { return net::raw_control(desc_, act); }
+int Listener::native_handle() const noexcept { return is_open() ? desc_->lend_fd() : -1; }
+Result<int> Listener::duplicate() const { return net::duplicate(desc_); }
+Result<int> Listener::release() {
+  const int fd = desc_ == nullptr ? -1 : desc_->detach();
+  if (fd < 0) return fail(Errc::closed);
+  return fd;
 }
 
-Result<Listener> Listener::adopt(int fd) {
+ListenerStats Listener::stats() const noexcept {
+  if (state_ == nullptr) return {};
+  return {.accepted_total = state_->accepted_total.load(std::memory_order_relaxed),
+          .exhausted_total = state_->exhausted_total.load(std::memory_order_relaxed),
+          .turned_away_total = state_->turned_away_total.load(std::memory_order_relaxed),
+          .full_total = state_->full_total.load(std::memory_order_relaxed),
+          .open = state_->open.load(std::memory_order_relaxed)};
+}
+
+Result<Endpoint> Listener::local_endpoint() const { return with_descriptor(desc_, &local_endpoint_of); }
+Result<Address> Listener::local_address() const { return with_descriptor(desc_, &local_address_of); }
+
+std::string Listener::describe(std::string_view operation, std::error_code error) const {
+  const auto text = with_descriptor(
+      desc_, [&](int fd) -> Result<std::string> { return describe_failure(operation, fd, error); });
+  return text ? *text : describe_failure(operation, -1, error);
+}
+
+namespace {
+
+// Takes over `fd`, which listens.
+Result<Listener> make_listener(int fd, const ListenLimits& limits, int type, std::string unlink_path) {
+  auto desc = PollDesc::open(fd, PollDesc::First::try_it);
+  if (!desc) return fail(desc.error());
+  auto* state = new Listener::State(**desc, limits);
+  state->content = content_of(fd, type);
+  state->spare.reset(open_spare());
+  state->unlink_on_close.store(!unlink_path.empty());
+  state->unlink_path = std::move(unlink_path);
+  return Listener(*desc, state);
+}
+
+Result<UniqueFd> bind_to(const Network& network, const Address& address, bool dual_stack, const ListenConfig& config) {
+  auto fd = open_socket(network, address);
+  if (!fd) return fd;
+  const int raw = fd->get();
+  const auto turn_on = [raw](int level, int name) { return set_option(raw, level, name, 1); };
+  if (address.endpoint().address.is_v6()) {
+    if (auto set = set_option(raw, IPPROTO_IPV6, IPV6_V6ONLY, static_cast<int>(!dual_stack)); !set) return fail(set.error());
+  }
+  // Not for datagrams: there it would let two sockets have one address.
+  if (config.reuse_address && network.is_tcp()) {
+    if (auto set = turn_on(SOL_SOCKET, SO_REUSEADDR); !set) return fail(set.error());
+  }
+  if (config.reuse_port && !network.is_unix()) {
+    if (auto set = turn_on(SOL_SOCKET, SO_REUSEPORT); !set) return fail(set.error());
+  }
+  if (network.is_tcp()) {
+    // Linux hands these on to accepted connections, so they cost nothing per connection.
+    if (config.no_delay) {
+      if (auto set = turn_on(IPPROTO_TCP, TCP_NODELAY); !set) return fail(set.error());
+    }
+    if (auto set = apply_keep_alive(raw, config.keep_alive); !set) return fail(set.error());
+  }
+  if (config.control) {
+    if (auto set = config.control(raw, network_name(network, address), address.to_string()); !set) return fail(set.error());
+  }
+  sockaddr_storage storage{};
+  const socklen_t length = address.to_sockaddr(storage);
+  if (::bind(raw, reinterpret_cast<const sockaddr*>(&storage), length) != 0) return fail(last_error());
+  return fd;
+}
+
+Result<Listener> listen_on(UniqueFd fd, const Network& network, const Address& address, const ListenConfig& config) {
+  // INT_MAX: the kernel cuts it to net.core.somaxconn.
+  const UnixName name = address.unix_name();
+  std::string path = name.is_abstract() ? "" : std::string(name.text());
+  Result<Listener> made = fail(Errc::closed);
+  if (::listen(fd.get(), config.backlog > 0 ? config.backlog : INT_MAX) != 0) {
+    made = fail(last_error());
+  } else {
+    made = make_listener(fd.get(), config.limits, network.type, path);
+  }
+  if (made) {
+    static_cast<void>(fd.release());
+  } else if (!path.empty()) {
+    ::unlink(path.c_str());  // bind made the file
+  }
+  return made;
+}
+
+}  // namespace
+
+Result<UniqueFd> bind_socket(const Network& network, std::string_view text, const ListenConfig& config, Address* bound) {
+  if (network.is_unix()) {
+    const auto name = UnixName::parse(text);
+    if (!name) return fail(name.error());
+    if (bound != nullptr) *bound = *name;
+    return bind_to(network, *name, false, config);
+  }
+  auto local = literal_endpoint(network.family, text, true);
+  if (!local) return fail(local.error());
+  const bool any_host = local->address.is_unspecified() && network.family == Family::any;
+  const bool dual_stack = any_host && local->address.is_v6();
+  auto fd = bind_to(network, *local, dual_stack, config);
+  // A machine without IPv6: ":port" means its IPv4 addresses.
+  if (!fd && dual_stack &&
+      (fd.error() == std::errc::address_family_not_supported || fd.error() == std::errc::address_not_available)) {
+    local->address = IpAddress::any_v4();
+    fd = bind_to(network, *local, false, config);
+  }
+  if (bound != nullptr) *bound = *local;
+  return fd;
+}
+
+Result<Listener> Listener::adopt(int fd, const ListenLimits& limits) {
   int accepts = 0;
+  int type = 0;
   socklen_t length = sizeof accepts;
   if (::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &accepts, &length) != 0) return fail(last_error());
   if (accepts == 0) return fail(std::errc::invalid_argument);
+  if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0) return fail(last_error());
   if (auto made = make_non_blocking(fd); !made) return fail(made.error());
-  auto desc = PollDesc::open(fd, PollDesc::First::try_it);
-  if (!desc) return fail(desc.error());
-  return Listener(*desc, open_spare());
+  auto listener = make_listener(fd, limits, type, "");
+  if (listener) listener->desc_->lend_fd();  // whoever had it may have duplicates
+  return listener;
 }
 
-Result<Listener> listen(std::string_view network, std::string_view address, const ListenConfig& config) {
-  const auto family = parse_tcp_network(network);
-  if (!family) return fail(family.error());
-  auto local = literal_endpoint(*family, address, true);
-  if (!local) return fail(local.error());
-  const bool any_host = local->address.is_unspecified() && *family == TcpFamily::any;
-  const bool dual_stack = any_host && local->address.is_v6();
-  auto desc = open_listener(*local, dual_stack, local->address.is_v6() ? "tcp6" : "tcp4", config);
-  // A machine without IPv6: ":port" means its IPv4 addresses.
-  if (!desc && dual_stack && desc.error() == std::errc::address_family_not_supported) {
-    local->address = IpAddress::any_v4();
-    desc = open_listener(*local, false, "tcp4", config);
-  }
-  if (!desc) return fail(desc.error());
-  return Listener(*desc, open_spare());
+Result<Listener> listen(std::string_view name, std::string_view address, const ListenConfig& config) {
+  const auto network = parse_network(name);
+  if (!network) return fail(network.error());
+  if (network->is_packet()) return fail(Errc::unknown_network);
+  Address bound;
+  auto fd = bind_socket(*network, address, config, &bound);
+  if (!fd) return fail(fd.error());
+  return listen_on(std::move(*fd), *network, bound, config);
 }
 
 Result<Listener> listen(const Endpoint& local, const ListenConfig& config) {
-  auto desc = open_listener(local, false, local.address.is_v6() ? "tcp6" : "tcp4", config);
-  if (!desc) return fail(desc.error());
-  return Listener(*desc, open_spare());
+  const Network network{local.address.is_v6() ? Family::v6 : Family::v4, SOCK_STREAM};
+  auto fd = bind_to(network, local, false, config);
+  if (!fd) return fail(fd.error());
+  return listen_on(std::move(*fd), network, local, config);
+}
+
+std::string describe_failure(std::string_view operation, std::string_view network, std::string_view address,
+                             std::error_code error) {
+  return describe_failure(operation, network, "", address, error);
 }
 
 }  // namespace roost::net

@@ -75,8 +75,8 @@ Result<int> SignalSet::wait(Deadline deadline) {
     unsigned char number = 0;
     const ssize_t count = ::read(desc.fd(), &number, 1);
     if (count == 1) return number;
-    if (count < 0 && errno == EINTR) continue;
-    desc.drained(Direction::read, edge);
+    if (count < 0 && net::last_errno() == EINTR) continue;
+    desc.would_block(Direction::read, edge);
     if (const std::error_code error = desc.blocked(Direction::read)) return fail(error);
     if (auto ready = desc.wait(Direction::read); !ready) return fail(ready.error());
   }

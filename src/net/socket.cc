@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <charconv>
 
 namespace roost::net {
@@ -14,11 +15,37 @@ void UniqueFd::reset(int fd) noexcept {
   fd_ = fd;
 }
 
-Result<TcpFamily> parse_tcp_network(std::string_view network) {
-  if (network == "tcp") return TcpFamily::any;
-  if (network == "tcp4") return TcpFamily::v4;
-  if (network == "tcp6") return TcpFamily::v6;
+[[gnu::noinline]] int last_errno() noexcept { return errno; }
+[[gnu::noinline]] std::error_code last_error() noexcept { return {errno, std::generic_category()}; }
+
+namespace {
+constexpr struct {
+  std::string_view name;
+  Network network;
+} networks[] = {
+    {"tcp", {Family::any, SOCK_STREAM}},       {"tcp4", {Family::v4, SOCK_STREAM}},
+    {"tcp6", {Family::v6, SOCK_STREAM}},       {"udp", {Family::any, SOCK_DGRAM}},
+    {"udp4", {Family::v4, SOCK_DGRAM}},        {"udp6", {Family::v6, SOCK_DGRAM}},
+    {"unix", {Family::unix, SOCK_STREAM}},     {"unixgram", {Family::unix, SOCK_DGRAM}},
+    {"unixpacket", {Family::unix, SOCK_SEQPACKET}},
+};
+}  // namespace
+
+Result<Network> parse_network(std::string_view network) {
+  for (const auto& known : networks) {
+    if (known.name == network) return known.network;
+  }
   return fail(Errc::unknown_network);
+}
+
+std::string_view network_name(const Network& network, const Address& address) noexcept {
+  const Family family = network.is_unix()                           ? Family::unix
+                        : address.endpoint().address.is_v6() ? Family::v6
+                                                             : Family::v4;
+  for (const auto& known : networks) {
+    if (known.network.family == family && known.network.type == network.type) return known.name;
+  }
+  return "?";
 }
 
 Result<void> apply_keep_alive(int fd, const KeepAlive& keep_alive) noexcept {
@@ -47,47 +74,101 @@ Result<void> make_non_blocking(int fd) noexcept {
   return {};
 }
 
-Result<Endpoint> local_endpoint_of(int fd) noexcept {
-  sockaddr_storage address{};
-  socklen_t length = sizeof address;
-  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) return fail(last_error());
-  return Endpoint::from_sockaddr(reinterpret_cast<const sockaddr*>(&address), length);
+namespace {
+
+template <class Ask>
+Result<Address> ask_address(int fd, Ask ask) noexcept {
+  sockaddr_storage storage{};
+  socklen_t length = sizeof storage;
+  if (ask(fd, reinterpret_cast<sockaddr*>(&storage), &length) != 0) return fail(last_error());
+  return Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&storage), length);
 }
 
-Result<Endpoint> remote_endpoint_of(int fd) noexcept {
-  sockaddr_storage address{};
-  socklen_t length = sizeof address;
-  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) return fail(last_error());
-  return Endpoint::from_sockaddr(reinterpret_cast<const sockaddr*>(&address), length);
+Result<Endpoint> only_endpoint(const Result<Address>& address) noexcept {
+  if (!address) return fail(address.error());
+  if (!address->is_ip()) return fail(std::errc::wrong_protocol_type);
+  return address->endpoint();
 }
 
-Result<Endpoint> literal_endpoint(TcpFamily family, std::string_view address, bool for_listen) {
+}  // namespace
+
+Result<Address> local_address_of(int fd) noexcept { return ask_address(fd, &::getsockname); }
+Result<Address> remote_address_of(int fd) noexcept { return ask_address(fd, &::getpeername); }
+Result<Endpoint> local_endpoint_of(int fd) noexcept { return only_endpoint(local_address_of(fd)); }
+Result<Endpoint> remote_endpoint_of(int fd) noexcept { return only_endpoint(remote_address_of(fd)); }
+
+Result<UniqueFd> open_socket(const Network& network, const Address& address) noexcept {
+  const int family = network.is_unix() ? AF_UNIX : address.endpoint().address.is_v6() ? AF_INET6 : AF_INET;
+  UniqueFd fd(::socket(family, network.type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd) return fail(last_error());
+  return fd;
+}
+
+detail::PollDesc::Content content_of(int fd, int type) noexcept {
+  using Content = detail::PollDesc::Content;
+  if (type != SOCK_STREAM) return Content::messages;
+  int domain = 0;
+  socklen_t length = sizeof domain;
+  const bool known = ::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0;
+  return known && (domain == AF_INET || domain == AF_INET6) ? Content::tcp : Content::stream;
+}
+
+Result<std::uint16_t> parse_port(std::string_view text) noexcept {
+  unsigned port = 0;
+  const char* end = text.data() + text.size();
+  const auto parsed = std::from_chars(text.data(), end, port);
+  if (parsed.ec != std::errc{} || parsed.ptr != end || port > 65'535) return fail(Errc::bad_address);
+  return static_cast<std::uint16_t>(port);
+}
+
+Result<Endpoint> literal_endpoint(Family family, std::string_view address, bool for_listen) {
   const auto parts = split_host_port(address);
   if (!parts) return fail(parts.error());
-  unsigned port = 0;
-  const char* end = parts->port.data() + parts->port.size();
-  if (const auto parsed = std::from_chars(parts->port.data(), end, port);
-      parsed.ec != std::errc{} || parsed.ptr != end || port > 65'535) {
-    return fail(Errc::bad_address);
-  }
+  const auto port = parse_port(parts->port);
+  if (!port) return fail(port.error());
   IpAddress ip;
   if (parts->host.empty()) {
     if (for_listen) {
-      ip = family == TcpFamily::v4 ? IpAddress::any_v4() : IpAddress::any_v6();
+      ip = family == Family::v4 ? IpAddress::any_v4() : IpAddress::any_v6();
     } else {
-      ip = family == TcpFamily::v6 ? IpAddress::loopback_v6() : IpAddress::loopback_v4();
+      ip = family == Family::v6 ? IpAddress::loopback_v6() : IpAddress::loopback_v4();
     }
   } else if (parts->host == "localhost") {
-    ip = family == TcpFamily::v6 ? IpAddress::loopback_v6() : IpAddress::loopback_v4();
+    ip = family == Family::v6 ? IpAddress::loopback_v6() : IpAddress::loopback_v4();
   } else {
     const auto literal = IpAddress::parse(parts->host);
     if (!literal) return fail(literal.error());
     ip = *literal;
   }
-  if ((family == TcpFamily::v4 && !ip.is_v4()) || (family == TcpFamily::v6 && !ip.is_v6())) {
+  if ((family == Family::v4 && !ip.is_v4()) || (family == Family::v6 && !ip.is_v6())) {
     return fail(Errc::no_suitable_address);
   }
-  return Endpoint{ip, static_cast<std::uint16_t>(port)};
+  return Endpoint{ip, *port};
+}
+
+// --- messages ------------------------------------------------------------------------------------------------------
+
+std::string describe_failure(std::string_view operation, std::string_view network, std::string_view source,
+                             std::string_view target, std::error_code error) {
+  std::string text(operation);
+  if (!network.empty()) text.append(" ").append(network);
+  if (!source.empty()) text.append(" ").append(source);
+  if (!target.empty()) text.append(source.empty() ? " " : "->").append(target);
+  return text.append(": ").append(error.message()).append(" (").append(error_name(error)).append(")");
+}
+
+std::string describe_failure(std::string_view operation, int fd, std::error_code error) {
+  int type = 0;
+  socklen_t length = sizeof type;
+  const auto local = fd < 0 ? Result<Address>(Address()) : local_address_of(fd);
+  if (fd < 0 || !local || ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0) {
+    return describe_failure(operation, "", "", "", error);
+  }
+  const auto remote = remote_address_of(fd);
+  const Network network{local->is_ip() ? Family::any : Family::unix, type};
+  std::string_view name = network_name(network, *local);
+  if (local->is_ip()) name.remove_suffix(1);  // the addresses show the family
+  return describe_failure(operation, name, local->to_string(), remote ? remote->to_string() : "", error);
 }
 
 }  // namespace roost::net

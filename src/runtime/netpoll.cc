@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <new>
 
 #include "base/assert.h"
@@ -67,6 +68,34 @@ namespace {
 
 constexpr int index_of(runtime::Direction direction) noexcept { return static_cast<int>(direction); }
 
+// Which descriptor numbers have an owner among us: a bit each. Two owners would close each other's files and lose each
+// other's events, long after the mistake was made; so it is told when it is made. Numbers beyond the table go unchecked.
+class OwnedNumbers {
+ public:
+  // False: it has an owner already.
+  static bool claim(int fd) noexcept {
+    if (static_cast<std::size_t>(fd) >= numbers_max) return true;
+    const std::uint64_t bit = std::uint64_t{1} << (fd % 64);
+    return (words_[static_cast<std::size_t>(fd) / 64].fetch_or(bit, std::memory_order_relaxed) & bit) == 0;
+  }
+  static void release(int fd) noexcept {
+    if (static_cast<std::size_t>(fd) >= numbers_max) return;
+    words_[static_cast<std::size_t>(fd) / 64].fetch_and(~(std::uint64_t{1} << (fd % 64)), std::memory_order_relaxed);
+  }
+
+ private:
+  static constexpr std::size_t numbers_max = std::size_t{16} << 20;
+  // 2 MiB of zeros, of which the kernel provides the pages that are touched.
+  static inline constinit std::array<std::atomic<std::uint64_t>, numbers_max / 64> words_{};
+};
+
+[[noreturn]] void panic_two_owners(int fd) noexcept {
+  std::array<char, 160> text;
+  std::snprintf(text.data(), text.size(),
+                "descriptor %d has two owners: it was adopted twice, or closed behind its owner's back and opened anew", fd);
+  base::panic(__FILE__, __LINE__, text.data());
+}
+
 }  // namespace
 
 Result<PollDesc*> PollDesc::open(int fd, First first_read) noexcept {
@@ -74,10 +103,14 @@ Result<PollDesc*> PollDesc::open(int fd, First first_read) noexcept {
   if (runtime == nullptr) return fail(Errc::canceled);
   PollDesc* desc = PollDescSlab::instance().take();
   if (desc == nullptr) return fail(std::errc::not_enough_memory);
+  if (!OwnedNumbers::claim(fd)) panic_two_owners(fd);
   runtime::Worker& worker = runtime->place_descriptor();
   desc->fd_ = fd;
   desc->worker_ = static_cast<std::uint16_t>(worker.index());
   desc->keep_open_ = false;
+  desc->content_ = Content::tcp;
+  desc->lent_.store(false, std::memory_order_relaxed);
+  desc->close_hook_ = nullptr;
   desc->closed_now_.store(false, std::memory_order_relaxed);
   desc->closer_.store(0, std::memory_order_relaxed);
   desc->idle_ns_.store(0, std::memory_order_relaxed);
@@ -85,9 +118,8 @@ Result<PollDesc*> PollDesc::open(int fd, First first_read) noexcept {
   desc->words_[1].store(state_ready, std::memory_order_relaxed);
   for (auto& deadline : desc->deadlines_ns_) deadline.store(base::never_ns, std::memory_order_relaxed);
   desc->mutex_.reset();
-  const std::uint32_t generation = desc->generation_.load(std::memory_order_relaxed);
-  const poll::Token token = (static_cast<poll::Token>(generation) << 32) | desc->slot_;
-  if (auto added = worker.poller().add(fd, token); !added) {
+  if (auto added = worker.poller().add(fd, desc->token()); !added) {
+    OwnedNumbers::release(fd);
     PollDescSlab::instance().give(desc);
     return fail(added.error());
   }
@@ -125,11 +157,15 @@ void PollDesc::close_now() noexcept {
   if (runtime::Runtime* runtime = runtime::Runtime::current(); runtime != nullptr && worker_ < runtime->worker_count()) {
     runtime::Worker& worker = runtime->worker(worker_);
     worker.descriptors.fetch_sub(1, std::memory_order_relaxed);
-    // A close ends the watch by itself; a descriptor that lives on must be taken out.
-    if (keep_open_) worker.poller().remove(fd);
+    // A close ends the watch by itself, unless the open file lives on somewhere.
+    if (keep_open_ || lent_.load(std::memory_order_relaxed) || worker.poller().needs_remove()) {
+      worker.poller().remove(fd, token());
+    }
   }
+  if (close_hook_ != nullptr) close_hook_(close_argument_);
   // From here on events in flight are of an earlier life.
   generation_.fetch_add(1, std::memory_order_release);
+  OwnedNumbers::release(fd);  // before the kernel may give the number to another thread
   if (!keep_open_) ::close(fd);
   const runtime::Waiter closer = runtime::Waiter::from_bits(closer_.load(std::memory_order_seq_cst));
   // The closer may give this state back as soon as it sees the flag.
@@ -138,7 +174,8 @@ void PollDesc::close_now() noexcept {
 }
 
 void PollDesc::destroy() noexcept {
-  ROOST_ASSERT(is_closed() || mutex_.is_quiet(),
+  // Closed but not yet really: some call, perhaps close() itself, is still inside.
+  ROOST_ASSERT(is_closed() ? closed_now_.load(std::memory_order_seq_cst) : mutex_.is_quiet(),
                "a connection or listener was destroyed while a call on it was under way");
   close();
   PollDescSlab::instance().give(this);
@@ -171,7 +208,7 @@ std::int64_t PollDesc::limit_ns(Direction direction) const noexcept {
 
 std::error_code PollDesc::blocked(Direction direction) noexcept {
   if (mutex_.is_closed()) return Errc::closed;
-  if (runtime::current_is_canceled()) return Errc::canceled;
+  if (const std::error_code interrupted = runtime::current_interruption()) return interrupted;
   const std::int64_t limit = limit_ns(direction);
   if (limit == base::never_ns) return {};
   // The coarse clock is a quarter of the price; the real one is asked only within a tick of the deadline.
@@ -199,11 +236,32 @@ Result<void> PollDesc::wait(Direction direction) noexcept {
       runtime::park(reason, this);
       error = blocked(direction);
     }
-    // Still there unless an edge has replaced it.
-    std::uint64_t expected = own;
-    word.compare_exchange_strong(expected, is_state, std::memory_order_acq_rel);
+    withdraw(direction, own, is_state);
     if (error) return fail(error);
   }
+}
+
+Result<void> PollDesc::pause_until(Direction direction, std::int64_t until_ns) noexcept {
+  Fiber* self = runtime::current_fiber();
+  ROOST_ASSERT(self != nullptr, "a call that waits for a descriptor was made outside a fiber; start one with roost::go");
+  std::atomic<std::uint64_t>& word = words_[index_of(direction)];
+  const auto own = reinterpret_cast<std::uint64_t>(self);
+  const auto reason = direction == Direction::read ? runtime::WaitReason::io_read : runtime::WaitReason::io_write;
+  for (;;) {
+    // Published as in wait(), so that close, cancel and deadlines find the fiber.
+    word.store(own, std::memory_order_seq_cst);
+    const std::error_code error = blocked(direction);
+    const bool over = base::now_ns() >= until_ns;
+    if (!error && !over) runtime::park_until(reason, std::min(until_ns, limit_ns(direction)), this);
+    withdraw(direction, own, state_ready);
+    if (error) return fail(error);
+    if (over) return {};
+  }
+}
+
+// Still there unless an edge has replaced it.
+void PollDesc::withdraw(Direction direction, std::uint64_t fiber_word, std::uint64_t state) noexcept {
+  words_[index_of(direction)].compare_exchange_strong(fiber_word, state, std::memory_order_acq_rel);
 }
 
 void PollDesc::post_edge(Direction direction, bool is_hangup) noexcept {

@@ -6,14 +6,17 @@
 //
 // The readiness word, one per direction, is either
 //   a parked fiber       its address (even), or
-//   a state (odd)        bit 0 set, bit 1 "ready" (a call may succeed), bit 2 "hangup" (ready for ever), and from bit 3
-//                        a count of edges.
-//   from \ to     state, ready              state, not ready                     fiber
-//   state         an edge (count + 1)       drained(), if no edge came between   wait(), if not ready
-//   fiber         an edge, then unpark      the fiber itself, on waking          -
+//   a state (odd)        bit 0 set, bit 1 "ready" (a call may succeed), bit 2 "hangup" (a short read proves nothing), and
+//                        from bit 3 a count of edges.
+//   from \ to     state, ready              state, not ready                          fiber
+//   state         an edge (count + 1)       drained() or would_block(), if no edge    wait(), if not ready
+//                                           came between
+//   fiber         an edge, then unpark      the fiber itself, on waking               -
 // Descriptors are watched edge-triggered: after a read that returned less than asked for, a stream socket is known to be
 // empty, and drained() says so without another system call. An edge that arrives between that read and drained() has
-// changed the count, so it is kept. Data and end of stream may arrive as one edge: "hangup" is never cleared.
+// changed the count, so it is kept. Data and end of stream may arrive as one edge, and never another: "hangup" outlives
+// short reads. It does not outlive EAGAIN, by which the kernel promises another edge: an error that was reported and taken
+// (a datagram that was refused) must not leave a reader that spins.
 //
 // Deadlines are lazy: setting one stores a number. A timer is armed only when a fiber parks and none earlier is armed, and
 // re-arms itself when it fires early.
@@ -55,12 +58,34 @@ class alignas(64) PollDesc : public time::Timer {
   // As close(), but hands the open descriptor to the caller. -1: it was closed before.
   int detach() noexcept;
 
+  // Set before anybody else knows of the descriptor.
+  // What bytes are to this descriptor, and so what a short read proves: a TCP socket is empty after one; anything else may
+  // return less than it has (a Unix stream stops where descriptors were passed along, a message where it ends).
+  enum class Content : std::uint8_t { tcp, stream, messages };
+  void set_content(Content content) noexcept { content_ = content; }
+  [[nodiscard]] Content content() const noexcept { return content_; }
+  // Called once with `argument` when the descriptor is closed or handed out, by whoever leaves it last. Must not park.
+  using CloseHook = void (*)(void* argument) noexcept;
+  void set_close_hook(CloseHook hook, void* argument) noexcept {
+    close_hook_ = hook;
+    close_argument_ = argument;
+  }
+
   [[nodiscard]] int fd() const noexcept { return fd_; }
+  // As fd(), for somebody who may duplicate it: then closing the number does not end the poller's watch, so it is ended
+  // by hand.
+  int lend_fd() noexcept {
+    lent_.store(true, std::memory_order_relaxed);
+    return fd_;
+  }
   [[nodiscard]] bool is_closed() const noexcept { return mutex_.is_closed(); }
 
   // Parks until a call of that direction may succeed. The caller is inside (see Call).
   // Errors: closed, deadline_exceeded, canceled.
   Result<void> wait(Direction direction) noexcept;
+  // Parks until `until_ns` whatever the poller reports, so that a call that keeps failing for want of something else does
+  // not spin. Afterwards a call may be tried. Errors: as wait().
+  Result<void> pause_until(Direction direction, std::int64_t until_ns) noexcept;
   // What wait() would fail with now; to be asked before every try, because an expired deadline beats ready data.
   [[nodiscard]] std::error_code blocked(Direction direction) noexcept;
 
@@ -72,11 +97,17 @@ class alignas(64) PollDesc : public time::Timer {
   [[nodiscard]] std::uint64_t edge(Direction direction) const noexcept {
     return words_[static_cast<int>(direction)].load(std::memory_order_acquire);
   }
-  // A try found (or left) nothing: EAGAIN, or a short read. Keeps edges that came since `edge` was taken.
+  // A try was told EAGAIN: there will be another edge. Keeps edges that came since `edge` was taken.
+  void would_block(Direction direction, std::uint64_t edge) noexcept {
+    words_[static_cast<int>(direction)].compare_exchange_strong(edge, edge & ~(ready | hangup), std::memory_order_acq_rel);
+  }
+  // A short read, where that proves that nothing is left.
   void drained(Direction direction, std::uint64_t edge) noexcept {
-    if ((edge & hangup) != 0) return;
+    if ((edge & hangup) != 0 || content_ != Content::tcp) return;
     words_[static_cast<int>(direction)].compare_exchange_strong(edge, edge & ~ready, std::memory_order_acq_rel);
   }
+  // As an edge from the poller: whoever waits tries again.
+  void nudge(Direction direction) noexcept { post_edge(direction, false); }
   // Bytes moved: the idle time-out starts anew.
   void note_activity() noexcept {
     if (idle_ns_.load(std::memory_order_relaxed) != 0) {
@@ -138,11 +169,16 @@ class alignas(64) PollDesc : public time::Timer {
 
   explicit PollDesc(std::uint32_t slot) noexcept : Timer(&PollDesc::on_timer), slot_(slot) {}
 
+  // Names this life of the descriptor to the poller.
+  [[nodiscard]] poll::Token token() const noexcept {
+    return (static_cast<poll::Token>(generation_.load(std::memory_order_relaxed)) << 32) | slot_;
+  }
   bool begin_close() noexcept;
   void wait_closed() noexcept;
   void close_now() noexcept;
   void kick(Direction direction) noexcept;
   void post_edge(Direction direction, bool is_hangup) noexcept;
+  void withdraw(Direction direction, std::uint64_t fiber_word, std::uint64_t state) noexcept;
   [[nodiscard]] std::int64_t limit_ns(Direction direction) const noexcept;
   void arm(std::int64_t when_ns) noexcept;
   void disarm() noexcept;
@@ -164,8 +200,12 @@ class alignas(64) PollDesc : public time::Timer {
   const std::uint32_t slot_;
   std::uint16_t worker_ = 0;                        // whose poller watches it
   bool keep_open_ = false;                          // detach(): do not close the number
+  Content content_ = Content::tcp;
+  std::atomic<bool> lent_{false};                   // the number was shown to somebody
   std::atomic<bool> closed_now_{false};             // the descriptor is closed, or handed out
   base::SpinLock timer_lock_;
+  CloseHook close_hook_ = nullptr;
+  void* close_argument_ = nullptr;
   PollDesc* next_free_ = nullptr;                   // guarded by the slab's lock
 };
 static_assert(sizeof(PollDesc) <= 192, "documented in conn.h: a waiting connection costs three cache lines");

@@ -4,7 +4,9 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -16,6 +18,8 @@ namespace roost::io {
 [[nodiscard]] inline std::span<const std::byte> as_bytes(std::string_view text) noexcept {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
+
+class Sink;
 
 // Something bytes come from.
 class Source {
@@ -31,6 +35,12 @@ class Source {
   virtual Result<void> wait_readable() { return {}; }
   // False when read() is known to have to wait. Never parks.
   [[nodiscard]] virtual bool maybe_readable() const noexcept { return true; }
+
+  // A way from here to `to` that is quicker than a buffer in between, for a source that knows one: at most `count` bytes, as
+  // io::copy_n. Empty: there is none, and nothing was moved. io::copy asks here first and then Sink::read_from().
+  virtual Result<std::optional<std::uint64_t>> write_to([[maybe_unused]] Sink& to, [[maybe_unused]] std::uint64_t count) {
+    return std::nullopt;
+  }
 
  protected:
   Source() = default;
@@ -56,6 +66,12 @@ class Sink {
       total += *wrote;
     }
     return total;
+  }
+
+  // As Source::write_to(), for a sink that knows a quicker way: sendfile, splice.
+  virtual Result<std::optional<std::uint64_t>> read_from([[maybe_unused]] Source& from,
+                                                         [[maybe_unused]] std::uint64_t count) {
+    return std::nullopt;
   }
 
  protected:

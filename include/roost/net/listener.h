@@ -1,27 +1,51 @@
-// Listening for stream connections.
+// Listening for stream connections: TCP, Unix stream and seqpacket.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
 
+#include <roost/detail/function_ref.h>
 #include <roost/error.h>
+#include <roost/net/address.h>
 #include <roost/net/conn.h>
 #include <roost/net/endpoint.h>
 
 namespace roost::net {
 
+// How many connections a listener lets in. 0 everywhere: no limit, and no cost.
+//
+// A connection counts from accept() until it is closed (or released). Limits that concern everybody make accept() wait, and
+// peers with it, in the kernel's backlog; the limit per peer cannot, so it turns the surplus away with a reset.
+struct ListenLimits {
+  std::uint32_t connections = 0;           // open at a time
+  std::uint32_t connections_per_peer = 0;  // of one address; for IPv6 of one /64, which is what a site is given
+  std::uint32_t accepts_per_second = 0;
+  std::uint32_t accept_burst = 0;          // at once after a quiet time; 0: a tenth of accepts_per_second, at least 1
+};
+
 struct ListenConfig {
   // Options the kernel hands on to accepted connections are set once, here, and cost nothing per connection.
-  bool reuse_address = true;   // SO_REUSEADDR: bind although old connections are in TIME_WAIT
-  bool reuse_port = false;     // SO_REUSEPORT: several processes share the port; the kernel spreads connections by hash
+  bool reuse_address = true;   // SO_REUSEADDR (TCP): bind although old connections are in TIME_WAIT
+  bool reuse_port = false;     // SO_REUSEPORT: several sockets share the port; the kernel spreads connections by hash
   bool no_delay = true;        // TCP_NODELAY on accepted connections
   KeepAlive keep_alive{};      // on accepted connections
   // Connections the kernel completes before they are accepted. 0: net.core.somaxconn, which also caps it silently.
   int backlog = 0;
-  // Called with the raw descriptor before bind, for any option not named here. An error ends listen() with that error.
+  ListenLimits limits{};
+  // Called with the raw descriptor before bind, for any option not named here, on the calling fiber. `network` names the
+  // family: "tcp4", "tcp6", "udp6", "unix", ... An error ends listen() with that error.
   std::function<Result<void>(int fd, std::string_view network, std::string_view address)> control = nullptr;
+};
+
+struct ListenerStats {
+  std::uint64_t accepted_total = 0;     // connections handed out
+  std::uint64_t exhausted_total = 0;    // times that there was no descriptor or no memory for one
+  std::uint64_t turned_away_total = 0;  // connections reset: out of descriptors, or too many of one peer
+  std::uint64_t full_total = 0;         // times that accept() waited for limits.connections
+  std::uint32_t open = 0;               // connections handed out and still open; counted only with limits
 };
 
 class Listener {
@@ -31,7 +55,7 @@ class Listener {
   Listener& operator=(Listener&& other) noexcept;
   ~Listener();
 
-  // Parks until a connection has come and returns it. Several fibers may accept on one listener.
+  // Parks until a connection has come and returns it. Several fibers may accept on one listener; they take turns.
   //
   // Out of descriptors (EMFILE, ENFILE) or kernel memory never ends a listener and never spins: accept() backs off,
   // keeps one descriptor in reserve to turn waiting peers away, and goes on as soon as descriptors are free.
@@ -42,33 +66,52 @@ class Listener {
   Result<Conn> accept();
 
   Result<void> set_deadline(Deadline deadline);
-  // Connections that were not accepted are reset. Calls inside return bad_file_descriptor.
+  // Connections that were not accepted are reset. Calls inside return bad_file_descriptor. The file of a Unix socket that
+  // listen() made is removed; a second close is bad_file_descriptor and removes nothing.
   Result<void> close();
   [[nodiscard]] bool is_open() const noexcept;
+  // False: the file of a Unix socket stays, as for a listener that is handed to a successor.
+  void set_unlink_on_close(bool on) noexcept;
 
-  // Where it listens; the port is the real one even if 0 was asked for.
+  // Where it listens; the port is the real one even if 0 was asked for, and so is a Unix name the kernel chose.
   [[nodiscard]] Result<Endpoint> local_endpoint() const;
+  [[nodiscard]] Result<Address> local_address() const;
+  // "accept tcp 127.0.0.1:80: deadline exceeded (timed_out)".
+  [[nodiscard]] std::string describe(std::string_view operation, std::error_code error) const;
+
+  Result<void> raw_control(FunctionRef<void(int fd)> act) const;
+  // As those of Conn.
   [[nodiscard]] int native_handle() const noexcept;
+  [[nodiscard]] Result<int> duplicate() const;
+  [[nodiscard]] Result<int> release();
   // Takes over a listening socket. On error the descriptor stays yours.
-  [[nodiscard]] static Result<Listener> adopt(int fd);
+  // Errors: not_a_socket, bad_file_descriptor; invalid_argument when it does not listen.
+  [[nodiscard]] static Result<Listener> adopt(int fd, const ListenLimits& limits = {});
 
+  [[nodiscard]] ListenerStats stats() const noexcept;
   // Times that accept found no descriptor or no memory and backed off.
-  [[nodiscard]] std::uint64_t exhausted_total() const noexcept;
+  [[nodiscard]] std::uint64_t exhausted_total() const noexcept { return stats().exhausted_total; }
 
-  Listener(detail::PollDesc* desc, int spare_fd) noexcept : desc_(desc), spare_fd_(spare_fd) {}  // internal
+  struct State;
+  Listener(detail::PollDesc* desc, State* state) noexcept : desc_(desc), state_(state) {}  // internal
 
  private:
   detail::PollDesc* desc_ = nullptr;  // owned
-  int spare_fd_ = -1;                 // owned; given up to turn peers away when descriptors are exhausted
-  std::uint64_t exhausted_total_ = 0;
+  State* state_ = nullptr;            // shared with the connections that count towards a limit
 };
 
-// network: "tcp" (both families; ":port" listens dual-stack), "tcp4", "tcp6". address: "host:port", "[v6]:port", ":port".
+// network: "tcp" (both families; ":port" listens dual-stack), "tcp4", "tcp6"; address: "host:port", "[v6]:port", ":port".
+// network: "unix", "unixpacket"; address: a path, "@name" (abstract), or "" for an abstract name of the kernel's choice.
 // Errors
 //   address_in_use, address_not_available, permission_denied     as bind(2)
 //   invalid_argument   (Errc::bad_address) not an address; a host must be an IP address or "localhost"
+//   filename_too_long  a Unix name of more than 107 bytes
 //   address_family_not_supported   (Errc::unknown_network)
 Result<Listener> listen(std::string_view network, std::string_view address, const ListenConfig& config = {});
 Result<Listener> listen(const Endpoint& local, const ListenConfig& config = {});
+
+// "listen tcp :80: permission denied (EACCES)", "dial tcp 127.0.0.1:1: connection refused (ECONNREFUSED)".
+[[nodiscard]] std::string describe_failure(std::string_view operation, std::string_view network, std::string_view address,
+                                           std::error_code error);
 
 }  // namespace roost::net

@@ -1,0 +1,98 @@
+// Connected pairs of every kind of stream, and what tests do with them.
+#pragma once
+
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <utility>
+
+#include "conformance/setups.h"
+
+namespace roost::test {
+
+struct Pair {
+  net::Conn client;
+  net::Conn server;
+};
+
+// The result, or the end of the test program with the reason: for what a test only needs on its way.
+template <class T>
+T must(Result<T> result) {
+  if (!result) {
+    std::fprintf(stderr, "needed for the test: %s\n", result.error().message().c_str());
+    std::abort();
+  }
+  if constexpr (!std::is_void_v<T>) return std::move(*result);
+}
+
+inline Pair pair_over(std::string_view network, std::string_view address) {
+  auto listener = must(net::listen(network, address));
+  const auto where = must(listener.local_address()).to_string();
+  auto dialing = go([&] { return net::dial(network, where); });
+  auto server = must(listener.accept());
+  return {must(dialing.join()), std::move(server)};
+}
+inline Pair tcp_pair() { return pair_over("tcp4", "127.0.0.1:0"); }
+
+// A file name that nothing has yet, in a directory of this test's own.
+inline std::string fresh_path() {
+  static const std::string directory = [] {
+    std::string name = (std::filesystem::temp_directory_path() / "roost-test-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) std::abort();
+    static const struct Remove {
+      std::string path;
+      ~Remove() { std::filesystem::remove_all(path); }
+    } remove{name};
+    return name;
+  }();
+  static std::atomic<int> number{0};
+  return directory + "/s" + std::to_string(number.fetch_add(1));
+}
+inline Pair unix_pair() { return pair_over("unix", fresh_path()); }
+inline Pair unixpacket_pair() { return pair_over("unixpacket", fresh_path()); }
+
+inline constexpr std::array pair_makers{&tcp_pair, &unix_pair, &unixpacket_pair};
+
+
+
+inline std::array<std::byte, 4096> some_bytes(unsigned char value = 'x') {
+  std::array<std::byte, 4096> bytes;
+  bytes.fill(std::byte{value});
+  return bytes;
+}
+
+inline Result<std::size_t> read_text(io::Source& from, std::string& text, std::size_t bytes_max = 4096) {
+  text.resize(bytes_max);
+  const auto got = from.read(std::as_writable_bytes(std::span(text)));
+  text.resize(got ? *got : 0);
+  return got;
+}
+
+// Reads exactly so many bytes.
+inline Result<std::string> read_exactly(io::Source& from, std::size_t bytes) {
+  std::string text(bytes, '\0');
+  std::size_t at = 0;
+  while (at < bytes) {
+    const auto got = from.read(std::as_writable_bytes(std::span(text)).subspan(at));
+    if (!got) return fail(got.error());
+    if (*got == 0) return fail(Errc::end_of_stream);
+    at += *got;
+  }
+  return text;
+}
+
+// Echoes until the stream ends or fails.
+inline void echo(io::Stream& conn) {
+  std::array<std::byte, 4096> buffer;
+  for (;;) {
+    const auto got = conn.read(buffer);
+    if (!got || *got == 0) return;
+    if (!conn.write(std::span<const std::byte>(buffer.data(), *got))) return;
+  }
+}
+
+}  // namespace roost::test
