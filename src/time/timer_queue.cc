@@ -7,8 +7,16 @@
 namespace roost::time {
 
 TimerQueue::~TimerQueue() {
-  base::SpinGuard guard(lock_);
-  for (const Entry& entry : heap_) entry.timer->queue_.store(nullptr, std::memory_order_release);
+  std::vector<Entry> left;
+  {
+    base::SpinGuard guard(lock_);
+    left.swap(heap_);
+    for (const Entry& entry : left) entry.timer->queue_.store(nullptr, std::memory_order_release);
+  }
+  for (const Entry& entry : left) {
+    // All are still valid: those that fire keep their memory until they do, the others for good.
+    if (entry.timer->at_end_ == Timer::AtEnd::fire) entry.timer->fire_(*entry.timer);
+  }
 }
 
 void TimerQueue::arm(Timer& timer, std::int64_t when_ns) {

@@ -29,7 +29,10 @@ class Timer {
  public:
   using Fire = void (*)(Timer&) noexcept;  // called on the expiring worker, outside the lock; must not park
 
-  explicit Timer(Fire fire) noexcept : fire_(fire) {}
+  // What a queue that is destroyed does with it. `fire` is for timers whose memory is given back when they fire.
+  enum class AtEnd : std::uint8_t { forget, fire };
+
+  explicit Timer(Fire fire, AtEnd at_end = AtEnd::forget) noexcept : at_end_(at_end), fire_(fire) {}
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
 
@@ -39,13 +42,14 @@ class Timer {
   friend class TimerQueue;
   std::atomic<TimerQueue*> queue_{nullptr};  // T1
   std::uint32_t index_ = 0;                  // T2; guarded by the queue's lock
+  const AtEnd at_end_;
   Fire fire_;
 };
 
 class TimerQueue {
  public:
   TimerQueue() = default;
-  // Timers still armed are disarmed; they will not fire.
+  // Timers still armed are disarmed; they will not fire, unless they asked for it (AtEnd::fire).
   ~TimerQueue();
   TimerQueue(const TimerQueue&) = delete;
   TimerQueue& operator=(const TimerQueue&) = delete;
