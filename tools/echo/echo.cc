@@ -46,6 +46,13 @@ RuntimeOptions runtime_options(const EchoOptions& options) {
   runtime.workers = options.workers;
   // Closing a million connections takes the kernel longer than the default grants.
   runtime.shutdown_grace = std::chrono::seconds(30);
+  if (options.processes > tools::processor_count()) {
+    // Several processes share a processor: a worker that waits for its turn would look stuck, spare ones would make the
+    // crowd larger, and looking for stuck ones costs a wake-up each time.
+    runtime.spare_workers_max = 0;
+    runtime.stuck_after = std::chrono::seconds(2);
+    runtime.stuck_report_after = milliseconds(0);
+  }
   return runtime;
 }
 

@@ -39,7 +39,7 @@ using tools::format_count;
 std::int64_t now_ns() { return Deadline::at(Deadline::Clock::now()).ns(); }
 double seconds(std::int64_t ns) { return static_cast<double>(ns) / 1e9; }
 
-constexpr std::int64_t start_delay_ns = 20'000'000;   // from "begin" or "run" to its moment, so that every process knows in time
+constexpr std::int64_t start_delay_ns = 50'000'000;   // from "begin" or "run" to its moment, so that every process knows in time
 constexpr std::uint64_t hopeless_failures = 100;      // so many without a single success: going on is pointless
 constexpr nanoseconds result_grace = 10s;             // for results, beyond what time-outs explain
 constexpr nanoseconds second_signal_after = 300ms;
