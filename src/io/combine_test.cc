@@ -1,4 +1,4 @@
-// Sources and sinks made of others: limit, tee, multi, pieces.
+// Sources and sinks made of others: limit, tee, multi.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -69,9 +69,11 @@ TEST(LimitSourceTest, ReportsItsSourcesError) {
 }
 
 TEST(LimitSourceTest, IsCopiedByTheQuickWayOfItsSource) {
-  const std::string text = "0123456789";
-  PieceSource pieces({as_bytes(text)});
-  LimitSource limited(pieces, 6);
+  ScriptedSource first, second;
+  first.data("0123");
+  second.data("456789");
+  MultiSource quick({&first, &second});
+  LimitSource limited(quick, 6);
   ScriptedSink sink;
   EXPECT_EQ(copy(sink, limited), 6u);
   EXPECT_EQ(sink.text, "012345");
@@ -169,51 +171,6 @@ TEST(MultiSinkTest, TheFirstFailureEndsAWrite) {
 TEST(MultiSinkTest, WithoutSinksTakesEverything) {
   MultiSink multi({});
   EXPECT_EQ(multi.write("hello"), 5u);
-}
-
-// ---- PieceSource
-
-TEST(PieceSourceTest, WV04ReadsTheConcatenationAndDrainsTheList) {
-  const std::string letters = "abcdefghij";
-  for (const std::size_t step : {1u, 3u, 4u, 100u}) {
-    PieceSource source({as_bytes(letters).first(3), {}, as_bytes(letters).subspan(3, 1), as_bytes(letters).subspan(4)});
-    EXPECT_EQ(read_all(source, step), letters);
-    EXPECT_TRUE(source.pieces().empty());
-  }
-}
-
-TEST(PieceSourceTest, WhatWasReadIsTakenOffTheList) {
-  PieceSource source({as_bytes("abc"), as_bytes("def")});
-  std::array<std::byte, 4> out;
-  EXPECT_EQ(source.read(out), 4u);
-  ASSERT_EQ(source.pieces().size(), 1u);
-  EXPECT_EQ(source.pieces()[0].size(), 2u);
-}
-
-TEST(PieceSourceTest, IsCopiedByOneVectoredWrite) {
-  PieceSource source({as_bytes("ab"), {}, as_bytes("cd"), as_bytes("ef"), {}});
-  ScriptedSink sink;
-  EXPECT_EQ(copy(sink, source), 6u);
-  EXPECT_EQ(sink.text, "abcdef");
-  EXPECT_EQ(sink.vectored_calls, 1);
-  EXPECT_TRUE(source.pieces().empty());
-}
-
-TEST(PieceSourceTest, IsCopiedInPart) {
-  PieceSource source({as_bytes("ab"), as_bytes("cd")});
-  ScriptedSink sink;
-  EXPECT_EQ(copy_n(sink, source, 3), 3u);
-  EXPECT_EQ(sink.text, "abc");
-  EXPECT_EQ(copy(sink, source), 1u);
-  EXPECT_EQ(sink.text, "abcd");
-}
-
-TEST(PieceSourceTest, AFailedCopyTakesNothingOff) {
-  PieceSource source({as_bytes("ab"), as_bytes("cd")});
-  ScriptedSink sink;
-  sink.code = reset;
-  EXPECT_EQ(copy(sink, source).error(), reset);
-  EXPECT_EQ(source.pieces().size(), 2u);
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
 #include <roost/io/multi.h>
 
-#include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include <roost/io/copy.h>
@@ -69,58 +67,6 @@ Result<std::size_t> MultiSink::write_vectored(std::span<const std::span<const st
     if (*wrote != size) return fail(Errc::short_write);
   }
   return size;
-}
-
-// ---- PieceSource
-
-PieceSource::PieceSource(std::vector<std::span<const std::byte>> pieces) noexcept : pieces_(std::move(pieces)) {}
-
-Result<std::size_t> PieceSource::read(std::span<std::byte> out) {
-  std::size_t total = 0;
-  for (; first_ < pieces_.size(); ++first_) {
-    std::span<const std::byte>& piece = pieces_[first_];
-    const std::size_t step = std::min(piece.size(), out.size() - total);
-    if (step > 0) std::memcpy(out.data() + total, piece.data(), step);
-    piece = piece.subspan(step);
-    total += step;
-    if (!piece.empty()) break;
-  }
-  return total;
-}
-
-Result<std::optional<std::uint64_t>> PieceSource::write_to(Sink& to, std::uint64_t count) {
-  // The pieces that fit wholly into `count`, and of the next one its front.
-  std::uint64_t whole = 0;
-  std::size_t last = first_;
-  while (last < pieces_.size() && pieces_[last].size() <= count - whole) whole += pieces_[last++].size();
-  std::uint64_t total = 0;
-  if (last > first_) {
-    const auto wrote = to.write_vectored(std::span(pieces_).subspan(first_, last - first_));
-    if (!wrote) return fail(wrote.error());
-    if (*wrote != whole) return fail(Errc::short_write);
-    take_off(whole);
-    first_ = last;  // empty ones, too
-    total = whole;
-  }
-  if (first_ < pieces_.size() && total < count) {
-    const auto front = pieces_[first_].first(static_cast<std::size_t>(count - total));
-    const auto wrote = to.write(front);
-    if (!wrote) return fail(wrote.error());
-    if (*wrote != front.size()) return fail(Errc::short_write);
-    take_off(front.size());
-    total += front.size();
-  }
-  return total;
-}
-
-void PieceSource::take_off(std::uint64_t bytes) noexcept {
-  while (bytes > 0) {
-    std::span<const std::byte>& piece = pieces_[first_];
-    const auto step = static_cast<std::size_t>(std::min<std::uint64_t>(bytes, piece.size()));
-    piece = piece.subspan(step);
-    bytes -= step;
-    if (piece.empty()) ++first_;
-  }
 }
 
 }  // namespace roost::io

@@ -1,4 +1,4 @@
-// Several sources, several sinks, or several pieces of memory as one.
+// Several sources or several sinks as one. (Several pieces of memory are net::Buffers.)
 #pragma once
 
 #include <cstddef>
@@ -45,30 +45,6 @@ class MultiSink final : public Sink {
 
  private:
   const std::vector<Sink*> sinks_;
-};
-
-// Pieces of memory, read one after the other. What was read is taken off the list; copying it writes all pieces by as few
-// calls as the sink can do with.
-class PieceSource final : public Source {
- public:
-  // The bytes are borrowed and must outlive this.
-  explicit PieceSource(std::vector<std::span<const std::byte>> pieces) noexcept;
-
-  // Fills `out` from as many pieces as it takes. Never parks.
-  Result<std::size_t> read(std::span<std::byte> out) override;
-  // Parks as the sink does. After an error nothing is taken off: how much of it the sink took is not known.
-  Result<std::optional<std::uint64_t>> write_to(Sink& to, std::uint64_t count) override;
-
-  // What is left.
-  [[nodiscard]] std::span<const std::span<const std::byte>> pieces() const noexcept {
-    return std::span(pieces_).subspan(first_);
-  }
-
- private:
-  void take_off(std::uint64_t bytes) noexcept;
-
-  std::vector<std::span<const std::byte>> pieces_;
-  std::size_t first_ = 0;  // the first that is not wholly read; read bytes are cut off its front
 };
 
 }  // namespace roost::io
