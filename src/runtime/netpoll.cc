@@ -35,6 +35,13 @@ class PollDescSlab {
   [[nodiscard]] PollDesc* find(std::uint32_t slot) const noexcept {
     return chunks_[slot / chunk_descs].load(std::memory_order_acquire) + slot % chunk_descs;
   }
+  [[nodiscard]] bool any_sleeper() const noexcept {
+    const auto count = static_cast<std::uint32_t>(made());
+    for (std::uint32_t slot = 0; slot < count; ++slot) {
+      if (find(slot)->has_sleeper()) return true;
+    }
+    return false;
+  }
   [[nodiscard]] std::uint64_t made() const noexcept { return made_.load(std::memory_order_relaxed); }
 
  private:
@@ -192,8 +199,19 @@ int PollDesc::detach() noexcept {
 }
 
 void PollDesc::kick(Direction direction) noexcept {
-  const std::uint64_t word = words_[index_of(direction)].load(std::memory_order_seq_cst);
-  if ((word & is_state) == 0) runtime::unpark(reinterpret_cast<Fiber*>(word));
+  wake_waiter(direction, words_[index_of(direction)].load(std::memory_order_seq_cst));
+}
+
+void PollDesc::wake_waiter(Direction direction, std::uint64_t word) noexcept {
+  if ((word & is_state) != 0) return;
+  if (!is_sleeper(word)) {
+    runtime::unpark(reinterpret_cast<Fiber*>(word));
+    return;
+  }
+  // A sleeper cannot look for itself whether it was meant, so it is woken by whoever takes it out, and only once.
+  if (!words_[index_of(direction)].compare_exchange_strong(word, is_state, std::memory_order_acq_rel)) return;
+  auto* sleeper = reinterpret_cast<Sleeper*>(word & ~sleeper_tag);
+  sleeper->wake(*sleeper);
 }
 
 // --- waiting -------------------------------------------------------------------------------------------------------
@@ -226,6 +244,7 @@ Result<void> PollDesc::wait(Direction direction) noexcept {
   const auto reason = direction == Direction::read ? runtime::WaitReason::io_read : runtime::WaitReason::io_write;
   for (;;) {
     std::uint64_t state = word.load(std::memory_order_acquire);
+    ROOST_ASSERT((state & is_state) != 0, "a connection that sleeps without a fiber was read from");
     if ((state & ready) != 0) return {};
     // seq_cst here and in whoever changes a condition (close, set_deadline): each first stores and then looks at the other's
     // store, so that either this fiber sees the new condition below, or the changer sees the fiber and wakes it.
@@ -273,7 +292,35 @@ void PollDesc::post_edge(Direction direction, bool is_hangup) noexcept {
     if (is_hangup) next |= hangup;
     // Release pairs with the acquire of whoever reads the word: what the kernel reported before is seen.
   } while (!word.compare_exchange_weak(old, next, std::memory_order_acq_rel, std::memory_order_relaxed));
-  if ((old & is_state) == 0) runtime::unpark(reinterpret_cast<Fiber*>(old));
+  if ((old & is_state) != 0) return;
+  if (is_sleeper(old)) {
+    auto* sleeper = reinterpret_cast<Sleeper*>(old & ~sleeper_tag);
+    sleeper->wake(*sleeper);
+  } else {
+    runtime::unpark(reinterpret_cast<Fiber*>(old));
+  }
+}
+
+bool PollDesc::sleep(Sleeper& sleeper) noexcept {
+  std::atomic<std::uint64_t>& word = words_[index_of(Direction::read)];
+  const std::uint64_t own = reinterpret_cast<std::uint64_t>(&sleeper) | sleeper_tag;
+  const std::int64_t limit = limit_ns(Direction::read);
+  std::uint64_t state = word.load(std::memory_order_acquire);
+  do {
+    ROOST_ASSERT((state & is_state) != 0, "a connection that another fiber reads was put to sleep");
+    if ((state & ready) != 0 || blocked(Direction::read)) return false;
+  } while (!word.compare_exchange_weak(state, own, std::memory_order_seq_cst));
+  // From here on the sleeper may have been woken, and be gone; this state stays valid memory, and arming it for nothing
+  // does no harm. As in wait(): published first, then looked at what may have changed.
+  if (armed_ns_.load(std::memory_order_seq_cst) > limit) arm(limit);
+  if (mutex_.is_closed()) kick(Direction::read);
+  return true;
+}
+
+bool PollDesc::take_sleeper() noexcept {
+  std::atomic<std::uint64_t>& word = words_[index_of(Direction::read)];
+  std::uint64_t old = word.load(std::memory_order_acquire);
+  return is_sleeper(old) && word.compare_exchange_strong(old, is_state, std::memory_order_acq_rel);
 }
 
 void PollDesc::on_event(const poll::Event& event) noexcept {
@@ -331,7 +378,7 @@ void PollDesc::check_timer() noexcept {
     if ((word & is_state) != 0) continue;
     const std::int64_t limit = limit_ns(direction);
     if (limit <= now) {
-      runtime::unpark(reinterpret_cast<Fiber*>(word));
+      wake_waiter(direction, word);
     } else {
       next = std::min(next, limit);
     }
@@ -347,6 +394,8 @@ void dispatch_event(const poll::Event& event) noexcept {
   PollDesc* desc = detail::PollDescSlab::instance().find(static_cast<std::uint32_t>(event.token));
   if (desc->is_generation(static_cast<std::uint32_t>(event.token >> 32))) desc->on_event(event);
 }
+
+bool any_sleeper() noexcept { return detail::PollDescSlab::instance().any_sleeper(); }
 
 std::uint64_t poll_descs_made() noexcept { return detail::PollDescSlab::instance().made(); }
 

@@ -5,13 +5,15 @@
 // token tells such an event apart from one for the descriptor's next life.
 //
 // The readiness word, one per direction, is either
-//   a parked fiber       its address (even), or
+//   a parked fiber       its address (bits 0 and 1 clear),
+//   a sleeper            its address with bit 1 set: somebody who waits without a fiber (roost/net/on_demand.h), or
 //   a state (odd)        bit 0 set, bit 1 "ready" (a call may succeed), bit 2 "hangup" (a short read proves nothing), and
 //                        from bit 3 a count of edges.
 //   from \ to     state, ready              state, not ready                          fiber
 //   state         an edge (count + 1)       drained() or would_block(), if no edge    wait(), if not ready
 //                                           came between
 //   fiber         an edge, then unpark      the fiber itself, on waking               -
+//   sleeper       an edge, then its wake    close or a deadline, then its wake        -
 // Descriptors are watched edge-triggered: after a read that returned less than asked for, a stream socket is known to be
 // empty, and drained() says so without another system call. An edge that arrives between that read and drained() has
 // changed the count, so it is kept. Data and end of stream may arrive as one edge, and never another: "hangup" outlives
@@ -27,6 +29,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include <roost/detail/sleeper.h>
 #include <roost/error.h>
 #include <roost/time/deadline.h>
 
@@ -86,6 +89,11 @@ class alignas(64) PollDesc : public time::Timer {
   // Parks until `until_ns` whatever the poller reports, so that a call that keeps failing for want of something else does
   // not spin. Afterwards a call may be tried. Errors: as wait().
   Result<void> pause_until(Direction direction, std::int64_t until_ns) noexcept;
+  // Leaves `sleeper` in a fiber's place: its wake() is called, once, when a read may succeed, the read deadline or idle time-out
+  // has passed, or the descriptor is being closed. From then on the sleeper may be gone. False: that is so already.
+  bool sleep(Sleeper& sleeper) noexcept;
+  // Takes a sleeper out again. False: there was none, or its wake-up is under way.
+  bool take_sleeper() noexcept;
   // What wait() would fail with now; to be asked before every try, because an expired deadline beats ready data.
   [[nodiscard]] std::error_code blocked(Direction direction) noexcept;
 
@@ -164,6 +172,7 @@ class alignas(64) PollDesc : public time::Timer {
   static constexpr std::uint64_t is_state = 1;
   static constexpr std::uint64_t ready = 2;
   static constexpr std::uint64_t state_ready = is_state | ready;
+  static constexpr std::uint64_t sleeper_tag = 2;  // in a word that is no state
   static constexpr std::uint64_t hangup = 4;
   static constexpr std::uint64_t one_edge = 8;
 
@@ -177,6 +186,9 @@ class alignas(64) PollDesc : public time::Timer {
   void wait_closed() noexcept;
   void close_now() noexcept;
   void kick(Direction direction) noexcept;
+  void wake_waiter(Direction direction, std::uint64_t word) noexcept;
+  [[nodiscard]] bool has_sleeper() const noexcept { return is_sleeper(words_[0].load(std::memory_order_relaxed)); }
+  static constexpr bool is_sleeper(std::uint64_t word) noexcept { return (word & (is_state | sleeper_tag)) == sleeper_tag; }
   void post_edge(Direction direction, bool is_hangup) noexcept;
   void withdraw(Direction direction, std::uint64_t fiber_word, std::uint64_t state) noexcept;
   [[nodiscard]] std::int64_t limit_ns(Direction direction) const noexcept;
@@ -218,6 +230,8 @@ using detail::PollDesc;
 // Hands a poller's event to its descriptor, or drops it if that is of an earlier life.
 void dispatch_event(const poll::Event& event) noexcept;
 
+// Somebody waits for a descriptor without a fiber. Looks at every descriptor's state.
+[[nodiscard]] bool any_sleeper() noexcept;
 // Descriptors' states made so far, in use or free.
 [[nodiscard]] std::uint64_t poll_descs_made() noexcept;
 }  // namespace roost::runtime

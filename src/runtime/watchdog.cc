@@ -16,6 +16,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/symbol.h"
+#include "runtime/netpoll.h"
 
 namespace roost::runtime {
 namespace {
@@ -261,7 +262,7 @@ void Watchdog::check_deadlock() {
     const bool parked = fiber.state.load(std::memory_order_acquire) == FiberState::parked;
     if (!parked || is_external(fiber.wait_reason.load(std::memory_order_relaxed))) external = true;
   });
-  if (!any || external) return;
+  if (!any || external || any_sleeper()) return;
   for (unsigned i = 0; i < runtime_.worker_count(); ++i) switches -= runtime_.worker(i).counters.switches.get();
   if (switches != 0) return;  // somebody ran while we looked
 

@@ -51,10 +51,10 @@ enum class Round : std::uint8_t {
   close,  // it is done
 };
 
-namespace detail {
+namespace server_detail {
 class ServerCore;
 class SleepingConn;
-}  // namespace detail
+}  // namespace server_detail
 
 class Server {
  public:
@@ -93,13 +93,13 @@ class Server {
 
  private:
   // Keeps the handler until the server ends, and makes a connection's object from it.
-  Result<void> serve_sleeping(Listener& listener, FunctionRef<detail::SleepingConn*(Conn conn)> make);
+  Result<void> serve_sleeping(Listener& listener, FunctionRef<server_detail::SleepingConn*(Conn conn)> make);
   void keep(std::shared_ptr<void> handler);
 
-  std::unique_ptr<detail::ServerCore> core_;
+  std::unique_ptr<server_detail::ServerCore> core_;
 };
 
-namespace detail {
+namespace server_detail {
 
 // A connection of a server, in the server's list from construction to destruction.
 class Served {
@@ -144,15 +144,15 @@ class StatefulConn final : public SleepingConn {
   [[no_unique_address]] State state_{};
 };
 
-}  // namespace detail
+}  // namespace server_detail
 
 template <class State, class F>
   requires std::invocable<F&, Conn&, State&>
 Result<void> Server::serve_on_demand(Listener& listener, F on_readable) {
   auto handler = std::make_shared<F>(std::move(on_readable));
   keep(handler);
-  return serve_sleeping(listener, [this, &handler](Conn conn) -> detail::SleepingConn* {
-    return new detail::StatefulConn<State, F>(*core_, std::move(conn), *handler);
+  return serve_sleeping(listener, [this, &handler](Conn conn) -> server_detail::SleepingConn* {
+    return new server_detail::StatefulConn<State, F>(*core_, std::move(conn), *handler);
   });
 }
 

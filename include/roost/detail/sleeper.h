@@ -1,0 +1,12 @@
+// Who waits for a descriptor without a fiber. Not for users: see roost/net/on_demand.h.
+#pragma once
+
+namespace roost::detail {
+
+// Aligned so that the low bits of its address are free for tags.
+struct alignas(8) Sleeper {
+  // Called by the worker whose poller, timer or caller ended the wait; must not park, and may destroy the sleeper.
+  void (*wake)(Sleeper& self) noexcept;
+};
+
+}  // namespace roost::detail

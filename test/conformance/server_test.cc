@@ -1,0 +1,242 @@
+// Server: a fiber a connection, and fibers on demand; stopping in good order.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <roost/net/server.h>
+#include <roost/roost.h>
+
+namespace roost::net {
+namespace {
+
+using namespace std::chrono_literals;
+
+enum class Way { fiber, on_demand };
+
+struct Setup {
+  const char* name;
+  Way way;
+  PollerKind poller;
+  unsigned workers;
+};
+
+struct Session {
+  int rounds = 0;
+};
+
+class Servers : public testing::TestWithParam<Setup> {
+ protected:
+  // Runs `body(address, server, served)` beside an echo server of the wanted kind; `served` joins to serve()'s result.
+  template <class F>
+  static void with_server(ServerOptions wanted, F body) {
+    RuntimeOptions options;
+    options.workers = GetParam().workers;
+    options.poller = GetParam().poller;
+    try {
+      run(options, [&] {
+        auto listener = listen("tcp", "127.0.0.1:0").value();
+        const std::string address = listener.local_endpoint()->to_string();
+        Server server(wanted);
+        auto served = go([&] {
+          if (GetParam().way == Way::fiber) {
+            return server.serve(listener, [](Conn& conn) {
+              while (echo_some(conn)) {
+              }
+            });
+          }
+          return server.serve_on_demand<Session>(listener, [](Conn& conn, Session& session) {
+            ++session.rounds;
+            return echo_some(conn) ? Round::wait : Round::close;
+          });
+        });
+        body(address, server, served);
+        server.close();
+        served.detach();
+      });
+    } catch (const std::system_error& error) {
+      if (GetParam().poller != PollerKind::io_uring) throw;
+      GTEST_SKIP() << error.what();
+    }
+  }
+
+  static bool echo_some(Conn& conn) {
+    std::byte buffer[256];
+    const auto got = conn.read(buffer);
+    return got && *got > 0 && conn.write(std::span<const std::byte>(buffer, *got)).has_value();
+  }
+
+  static std::string exchange(Conn& conn, std::string_view text) {
+    if (!conn.write(text)) return "write failed";
+    std::string back(text.size(), '\0');
+    io::Reader reader(conn);
+    const auto got = reader.read_full(std::as_writable_bytes(std::span(back)));
+    return got ? back : got.error().message();
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Ways, Servers,
+                         testing::Values(Setup{"fiber", Way::fiber, PollerKind::epoll, 2},
+                                         Setup{"on_demand", Way::on_demand, PollerKind::epoll, 1},
+                                         Setup{"on_demand_several_workers", Way::on_demand, PollerKind::epoll, 3},
+                                         Setup{"on_demand_io_uring", Way::on_demand, PollerKind::io_uring, 2}),
+                         [](const auto& setup) { return setup.param.name; });
+
+TEST_P(Servers, AnswersManyConnectionsOverManyRounds) {
+  with_server({}, [](const std::string& address, Server& server, auto&) {
+    std::vector<Conn> conns;
+    for (int i = 0; i < 100; ++i) conns.push_back(dial("tcp", address).value());
+    for (int round = 0; round < 20; ++round) {
+      for (std::size_t i = 0; i < conns.size(); ++i) {
+        const std::string text = std::to_string(i) + ":" + std::to_string(round);
+        ASSERT_EQ(exchange(conns[i], text), text);
+      }
+    }
+    EXPECT_EQ(server.stats().accepted, 100u);
+    EXPECT_EQ(server.stats().open, 100u);
+  });
+}
+
+TEST_P(Servers, ASleepingConnectionHoldsNoFiber) {
+  if (GetParam().way == Way::fiber) GTEST_SKIP() << "of on-demand handlers only";
+  with_server({}, [](const std::string& address, Server& server, auto&) {
+    std::vector<Conn> conns;
+    for (int i = 0; i < 50; ++i) conns.push_back(dial("tcp", address).value());
+    for (auto& conn : conns) ASSERT_EQ(exchange(conn, "x"), "x");
+    while (server.stats().asleep < 50) yield();
+    // main, and the one that serves; the on-demand ones have gone.
+    while (runtime_stats().fibers > 2) yield();
+    for (auto& conn : conns) ASSERT_EQ(exchange(conn, "again"), "again");
+  });
+}
+
+TEST_P(Servers, TheEndOfAClientEndsItsConnection) {
+  with_server({}, [](const std::string& address, Server& server, auto&) {
+    for (int i = 0; i < 20; ++i) {
+      auto conn = dial("tcp", address).value();
+      ASSERT_EQ(exchange(conn, "x"), "x");
+    }
+    while (server.stats().open > 0) yield();
+    EXPECT_EQ(server.stats().asleep, 0u);
+  });
+}
+
+TEST_P(Servers, ASilentConnectionEndsAfterTheIdleTimeout) {  // HS-03
+  with_server({.idle_timeout = 50ms}, [](const std::string& address, Server& server, auto&) {
+    auto conn = dial("tcp", address).value();
+    ASSERT_EQ(exchange(conn, "x"), "x");
+    const auto start = std::chrono::steady_clock::now();
+    std::byte byte;
+    EXPECT_EQ(conn.read({&byte, 1}).value(), 0u);
+    EXPECT_GE(std::chrono::steady_clock::now() - start, 40ms);
+    while (server.stats().open > 0) yield();
+  });
+}
+
+TEST_P(Servers, ConnectionsBeyondTheLimitAreTurnedAwayAtOnce) {
+  with_server({.connections_max = 2}, [](const std::string& address, Server& server, auto&) {
+    auto first = dial("tcp", address).value();
+    auto second = dial("tcp", address).value();
+    ASSERT_EQ(exchange(first, "1"), "1");
+    ASSERT_EQ(exchange(second, "2"), "2");
+    auto third = dial("tcp", address).value();
+    std::byte byte;
+    const auto got = third.read({&byte, 1});
+    EXPECT_TRUE(!got || *got == 0);
+    EXPECT_EQ(server.stats().refused, 1u);
+  });
+}
+
+// HS-01: the listener goes first, then requests in progress finish, then shutdown returns.
+TEST_P(Servers, ShutdownRefusesNewOnesAndEndsTheIdle) {
+  with_server({}, [](const std::string& address, Server& server, auto& served) {
+    std::vector<Conn> conns;
+    for (int i = 0; i < 30; ++i) conns.push_back(dial("tcp", address).value());
+    for (auto& conn : conns) ASSERT_EQ(exchange(conn, "x"), "x");
+    EXPECT_TRUE(server.shutdown(Deadline::after(10s)));
+    EXPECT_EQ(served.join().error(), Errc::closed);
+    EXPECT_EQ(dial("tcp", address).error(), std::errc::connection_refused);
+    std::byte byte;
+    for (auto& conn : conns) EXPECT_EQ(conn.read({&byte, 1}).value(), 0u);
+    EXPECT_EQ(server.stats().open, 0u);
+  });
+}
+
+TEST_P(Servers, ShutdownGivesUpAtItsDeadlineAndClosesTheRest) {
+  RuntimeOptions options;
+  options.workers = GetParam().workers;
+  run(options, [&] {
+    auto listener = listen("tcp", "127.0.0.1:0").value();
+    const std::string address = listener.local_endpoint()->to_string();
+    std::atomic<bool> inside{false};
+    Server server;
+    auto served = go([&] {
+      return server.serve(listener, [&](Conn&) {
+        inside = true;
+        while (!this_fiber::is_canceled() && inside) static_cast<void>(sleep_for(1ms));
+      });
+    });
+    auto conn = dial("tcp", address).value();
+    while (!inside) yield();
+    EXPECT_EQ(server.shutdown(Deadline::after(20ms)).error(), std::errc::timed_out);
+    inside = false;
+    static_cast<void>(served.join());
+  });
+}
+
+// HS-05: stopping twice, and serving after a stop.
+TEST_P(Servers, ServingAfterAShutdownReturnsAtOnce) {
+  with_server({}, [](const std::string&, Server& server, auto& served) {
+    server.close();
+    server.close();
+    EXPECT_TRUE(server.shutdown());
+    EXPECT_EQ(served.join().error(), Errc::closed);
+    auto another = listen("tcp", "127.0.0.1:0").value();
+    EXPECT_EQ(server.serve(another, [](Conn&) {}).error(), Errc::closed);
+    EXPECT_FALSE(another.is_open());
+  });
+}
+
+// HS-07: idle clients' connections end on request, the server goes on.
+TEST_P(Servers, CloseIdleEndsTheSleepingOnly) {
+  if (GetParam().way == Way::fiber) GTEST_SKIP() << "of on-demand handlers only";
+  with_server({}, [](const std::string& address, Server& server, auto&) {
+    auto conn = dial("tcp", address).value();
+    ASSERT_EQ(exchange(conn, "x"), "x");
+    while (server.stats().asleep < 1) yield();
+    server.close_idle();
+    std::byte byte;
+    EXPECT_EQ(conn.read({&byte, 1}).value(), 0u);
+    auto next = dial("tcp", address).value();
+    EXPECT_EQ(exchange(next, "y"), "y");
+  });
+}
+
+TEST_P(Servers, TheEndOfMainEndsAServerThatIsNotStopped) {
+  RuntimeOptions options;
+  options.workers = GetParam().workers;
+  std::atomic<bool> left{false};
+  run(options, [&] {
+    auto address = std::make_shared<std::string>();
+    go([&left, address] {
+      auto listener = listen("tcp", "127.0.0.1:0").value();
+      *address = listener.local_endpoint()->to_string();
+      Server server;
+      const auto end = server.serve_on_demand<Session>(
+          listener, [](Conn& conn, Session&) { return echo_some(conn) ? Round::wait : Round::close; });
+      EXPECT_EQ(end.error(), std::errc::operation_canceled);
+      left = true;
+    });
+    while (address->empty()) yield();
+    auto conn = dial("tcp", *address).value();
+    EXPECT_EQ(exchange(conn, "x"), "x");
+  });
+  EXPECT_TRUE(left.load());
+}
+
+}  // namespace
+}  // namespace roost::net
