@@ -1,6 +1,6 @@
 #include <roost/sync/chan.h>
 
-#include "runtime/parking.h"
+#include "sync/waiting.h"
 
 namespace roost::detail {
 namespace {
@@ -9,32 +9,30 @@ constexpr runtime::WaitReason reason_of(ChanSide side) noexcept {
   return side == ChanSide::receive ? runtime::WaitReason::channel_receive : runtime::WaitReason::channel_send;
 }
 
-constexpr ChanStep step_of(Answer answer) noexcept {
-  return answer == Answer::closed ? ChanStep::closed : ChanStep::done;
-}
-
 }  // namespace
 
 std::error_code chan_would_block() noexcept { return std::make_error_code(std::errc::operation_would_block); }
 
 ChanStep ChanCore::wait(ChanSide side, WaitNode& node, Deadline deadline, WaitEnd& end) noexcept {
-  if (end = wait_hindrance(deadline.ns()); end != WaitEnd::answered) {
+  const runtime::Waiter self = runtime::current_waiter();
+  if (end = hindrance(self, deadline.ns()); end != WaitEnd::answered) [[unlikely]] {
     unlock();
     return ChanStep::would_wait;
   }
-  node.waiter = current_waiter();
+  node.waiter = self.bits();
   waiters(side).push_back(node);
   unlock();
   end = await_answer_until(node, deadline.ns(), reason_of(side), this);
-  if (end != WaitEnd::answered) {
+  if (end != WaitEnd::answered) [[unlikely]] {
     lock();
     const bool withdrawn = node.linked;
     if (withdrawn) waiters(side).remove(node);
     unlock();
     if (withdrawn) return ChanStep::would_wait;
     // Somebody has taken it out meanwhile: what was handed over counts, late or not.
+    await_answer(node, reason_of(side), this);
   }
-  return step_of(await_answer(node, reason_of(side), this));
+  return node.answer.load(std::memory_order_relaxed) == Answer::closed ? ChanStep::closed : ChanStep::done;
 }
 
 void ChanCore::close_locked(WaitChain& waiting) noexcept {
@@ -56,6 +54,7 @@ bool ChanCore::close() noexcept {
 
 WaitEnd ChanCore::wait_forever(ChanSide side, Deadline deadline) noexcept {
   WaitNode node;
+  node.waiter = current_waiter();
   return await_answer_until(node, deadline.ns(), reason_of(side), nullptr);
 }
 

@@ -7,8 +7,7 @@
 
 #include <roost/go.h>
 
-#include "base/clock.h"
-#include "runtime/parking.h"
+#include "sync/waiting.h"
 
 namespace roost {
 

@@ -2,7 +2,7 @@
 // come later see a negative number and wait, and then waits for those that were inside.
 #include <roost/sync/rw_lock.h>
 
-#include "runtime/parking.h"
+#include "sync/waiting.h"
 
 namespace roost {
 

@@ -12,8 +12,7 @@
 #include <functional>
 #include <memory>
 
-#include "base/clock.h"
-#include "runtime/parking.h"
+#include "sync/waiting.h"
 
 namespace roost {
 namespace {
@@ -136,8 +135,8 @@ Result<std::size_t> SelectCore::wait(std::span<SelectCase* const> cases, std::sp
   };
 
   std::ranges::sort(cores, std::less<>{});
-  const WaitEnd hindrance = detail::wait_hindrance(deadline.ns());
-  const WaiterId self = detail::current_waiter();
+  const runtime::Waiter self = runtime::current_waiter();
+  const WaitEnd hindrance = detail::hindrance(self, deadline.ns());
   detail::Selection selection;
 
   lock_all(cores);
@@ -162,7 +161,7 @@ Result<std::size_t> SelectCore::wait(std::span<SelectCase* const> cases, std::sp
     SelectCase& one = *cases[index];
     one.node_.selection = &selection;
     one.node_.number = index;
-    one.node_.waiter = self;
+    one.node_.waiter = self.bits();
     one.core_->waiters(side_of(one)).push_back(one.node_);
   }
   unlock_all(cores);
@@ -178,7 +177,7 @@ Result<std::size_t> SelectCore::wait(std::span<SelectCase* const> cases, std::sp
       runtime::park(runtime::WaitReason::select, cases[chosen]->core_);
       continue;
     }
-    end = detail::wait_hindrance(deadline.ns());
+    end = detail::hindrance(self, deadline.ns());
     if (end != WaitEnd::answered) {
       if (selection.choose(detail::Selection::given_up)) break;
       end = WaitEnd::answered;

@@ -1,6 +1,6 @@
 #include <roost/sync/wait_group.h>
 
-#include "runtime/parking.h"
+#include "sync/waiting.h"
 
 namespace roost {
 

@@ -156,19 +156,8 @@ class WaitChain {
   WaitNode* last_ = nullptr;
 };
 
-// Parks until the node has been answered, however often the fiber is canceled.
-Answer await_answer(WaitNode& node, runtime::WaitReason reason, const void* object) noexcept;
-
 // Why a wait that can be interrupted ended.
 enum class WaitEnd : std::uint8_t { answered, canceled, timed_out };
-
-// Parks until the node has been answered (`answered`), the calling fiber is canceled or its context is done, or the
-// deadline has passed. Then the node may still be linked: the caller takes the lock, and if it is not linked any more
-// it has been answered after all.
-WaitEnd await_answer_until(WaitNode& node, std::int64_t until_ns, runtime::WaitReason reason, const void* object) noexcept;
-
-// What a wait that begins now would end with: `answered` means that it may begin.
-[[nodiscard]] WaitEnd wait_hindrance(std::int64_t until_ns) noexcept;
 
 // The error a call reports. Not for `answered`.
 [[nodiscard]] std::error_code wait_error(WaitEnd end) noexcept;

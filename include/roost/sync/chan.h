@@ -46,23 +46,28 @@ namespace detail {
 
 [[nodiscard]] std::error_code chan_would_block() noexcept;
 
+// The next value, into raw storage. would_wait: `end` says what came between.
+template <class T>
+ChanStep chan_take(ChanImpl<T>& chan, void* out, Deadline deadline, WaitEnd& end) noexcept {
+  WaiterId waiter = 0;
+  chan.lock();
+  const ChanStep step = chan.receive_locked(out, waiter);
+  if (step != ChanStep::would_wait) [[likely]] {
+    chan.unlock_and_wake(waiter);
+    return step;
+  }
+  WaitNode node(out);
+  return chan.wait(ChanSide::receive, node, deadline, end);
+}
+
 template <class T>
 Result<T> chan_receive(ChanImpl<T>* chan, Deadline deadline) noexcept {
   if (chan == nullptr) [[unlikely]] return fail(wait_error(ChanCore::wait_forever(ChanSide::receive, deadline)));
   Room<T> room;
-  WaiterId waiter = 0;
-  chan->lock();
-  ChanStep step = chan->receive_locked(room.bytes, waiter);
-  if (step != ChanStep::would_wait) [[likely]] {
-    chan->unlock_and_wake(waiter);
-  } else {
-    WaitNode node(room.bytes);
-    WaitEnd end = WaitEnd::answered;
-    step = chan->wait(ChanSide::receive, node, deadline, end);
-    if (step == ChanStep::would_wait) return fail(wait_error(end));
-  }
-  if (step == ChanStep::closed) return fail(Errc::closed);
-  return Result<T>(room.take());
+  WaitEnd end = WaitEnd::answered;
+  const ChanStep step = chan_take(*chan, room.bytes, deadline, end);
+  if (step == ChanStep::done) [[likely]] return Result<T>(room.take());
+  return step == ChanStep::closed ? fail(Errc::closed) : fail(wait_error(end));
 }
 
 template <class T>
@@ -130,20 +135,35 @@ class ChanIterator {
   using difference_type = std::ptrdiff_t;
   using iterator_concept = std::input_iterator_tag;
 
-  explicit ChanIterator(Ref<ChanImpl<T>> chan) noexcept : chan_(std::move(chan)) { ++*this; }
+  explicit ChanIterator(Ref<ChanImpl<T>> chan) noexcept : chan_(std::move(chan)) { next(); }
+  ChanIterator(ChanIterator&& other) noexcept : chan_(std::move(other.chan_)), has_value_(other.has_value_) {
+    if (has_value_) ::new (static_cast<void*>(room_.bytes)) T(std::move(*other.room_.get()));
+  }
+  ~ChanIterator() { drop(); }
 
-  T& operator*() const noexcept { return *value_; }
-  T* operator->() const noexcept { return &*value_; }
+  T& operator*() const noexcept { return *room_.get(); }
+  T* operator->() const noexcept { return room_.get(); }
   ChanIterator& operator++() noexcept {
-    value_ = chan_receive(chan_.get(), Deadline::none());
+    drop();
+    next();
     return *this;
   }
   void operator++(int) noexcept { ++*this; }
-  friend bool operator==(const ChanIterator& at, std::default_sentinel_t) noexcept { return !at.value_.has_value(); }
+  friend bool operator==(const ChanIterator& at, std::default_sentinel_t) noexcept { return !at.has_value_; }
 
  private:
+  void drop() noexcept {
+    if (has_value_) room_.get()->~T();
+  }
+  void next() noexcept {
+    WaitEnd end = WaitEnd::answered;
+    if (!chan_) static_cast<void>(ChanCore::wait_forever(ChanSide::receive, Deadline::none()));
+    has_value_ = chan_ && chan_take(*chan_, room_.bytes, Deadline::none(), end) == ChanStep::done;
+  }
+
   Ref<ChanImpl<T>> chan_;
-  mutable Result<T> value_ = fail(Errc::closed);
+  bool has_value_ = false;
+  mutable Room<T> room_;
 };
 
 template <class T>

@@ -1,0 +1,3 @@
+module roost/bench/micro/go_sync
+
+go 1.21
