@@ -19,6 +19,7 @@
 #include "net/io_loop.h"
 #include "net/socket.h"
 #include "runtime/netpoll.h"
+#include "runtime/worker.h"
 
 namespace roost::net {
 
@@ -143,6 +144,9 @@ Result<Conn> connect(const Dialer& dialer, const Network& network, const Address
                       conn.error() == std::errc::address_not_available;
        ++tries) {
     conn = connect_once(dialer, network, remote, deadline);
+  }
+  if (!network.is_packet()) {
+    runtime::count(conn ? &runtime::WorkerCounters::dialed : &runtime::WorkerCounters::dial_failures);
   }
   return conn;
 }

@@ -28,21 +28,21 @@ template <class Attempt>
 Result<std::size_t> try_and_wait(PollDesc& desc, Direction direction, Attempt&& attempt) {
   for (;;) {
     // Before every try, because an expired deadline beats ready data.
-    if (const std::error_code error = desc.blocked(direction)) return fail(error);
+    if (const std::error_code error = desc.blocked(direction)) return fail(runtime::count_failure(error));
     if (!desc.maybe_ready(direction)) {
-      if (auto ready = desc.wait(direction); !ready) return fail(ready.error());
+      if (auto ready = desc.wait(direction); !ready) return fail(runtime::count_failure(ready.error()));
       continue;
     }
     const std::uint64_t edge = desc.edge(direction);
     const ssize_t count = attempt(desc.fd(), edge);
     if (count >= 0) {
       desc.note_activity();
-      runtime::spend_budget();
+      runtime::spend_budget(direction, static_cast<std::uint64_t>(count));
       return static_cast<std::size_t>(count);
     }
     const int error = last_errno();
     if (error == EINTR) continue;
-    if (error != EAGAIN) return fail(std::error_code(error, std::generic_category()));
+    if (error != EAGAIN) return fail(runtime::count_failure(std::error_code(error, std::generic_category())));
     desc.would_block(direction, edge);
   }
 }

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "net/io_loop.h"
 #include "net/socket.h"
+#include "runtime/worker.h"
 
 namespace roost::net {
 namespace {
@@ -127,6 +128,7 @@ struct Listener::State {
   }
   void note_accept() noexcept {
     accepted_total.fetch_add(1, std::memory_order_relaxed);
+    runtime::count(&runtime::WorkerCounters::accepted);
     if (limits.accepts_per_second > 0) next_accept_ns = std::max(next_accept_ns, base::now_ns()) + interval_ns();
   }
   [[nodiscard]] std::int64_t interval_ns() const noexcept { return 1'000'000'000 / limits.accepts_per_second; }
@@ -198,6 +200,7 @@ Result<Conn> Listener::accept() {
     if (state.is_full()) {
       // Whoever makes room first counts down and then nudges: either we saw the count, or its edge keeps us awake.
       state.full_total.fetch_add(1, std::memory_order_relaxed);
+      runtime::count(&runtime::WorkerCounters::accept_full);
       desc.would_block(Direction::read, edge);
       continue;
     }
@@ -217,10 +220,12 @@ Result<Conn> Listener::accept() {
         desc.would_block(Direction::read, edge);
       } else if (is_exhausted(error)) {
         state.exhausted_total.fetch_add(1, std::memory_order_relaxed);
+        runtime::count(&runtime::WorkerCounters::accept_exhausted);
         if (error == EMFILE && state.spare) {
           state.spare.reset(-1);
           if (UniqueFd surplus(::accept4(desc.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)); surplus) {
             state.turned_away_total.fetch_add(1, std::memory_order_relaxed);
+            runtime::count(&runtime::WorkerCounters::turned_away);
             reset_and_close(std::move(surplus));
           }
           state.spare.reset(open_spare());
@@ -238,6 +243,7 @@ Result<Conn> Listener::accept() {
       peer = peer_of(Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&peer_name), peer_length));
       if (!state.admit(peer)) {
         state.turned_away_total.fetch_add(1, std::memory_order_relaxed);
+        runtime::count(&runtime::WorkerCounters::turned_away);
         reset_and_close(std::move(fd));
         runtime::spend_budget();
         continue;
@@ -249,6 +255,7 @@ Result<Conn> Listener::accept() {
       if (by_peer) state.forget(peer);
       if (accepted.error() == Errc::canceled) return fail(accepted.error());
       state.exhausted_total.fetch_add(1, std::memory_order_relaxed);
+      runtime::count(&runtime::WorkerCounters::accept_exhausted);
       if (auto paused = back_off(); !paused) return fail(paused.error());
       continue;
     }

@@ -95,6 +95,9 @@ class alignas(64) Fiber : public time::Timer {
   std::atomic<bool> ended{false};     // the closure has returned
   std::uint8_t size_class = 0;        // of the stack, see stack_arena.h; constant
   bool task_on_heap = false;          // too large for the stack
+  // This park is timed: wait_since_ns is exact. `woken`: and since then it is the time of the wake-up.
+  enum class Sample : std::uint8_t { none, parked, woken };
+  Sample sample = Sample::none;       // owned by whoever holds the fiber
   std::atomic<std::uint32_t> references{0};  // the fiber itself, and its handle
 
   runtime::Worker* home = nullptr;    // the worker it is bound to, or null

@@ -5,12 +5,14 @@
 #include <unistd.h>
 
 #include <ctime>
+#include <utility>
 
 #include <roost/go.h>
 #include <roost/time/sleep.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "runtime/fd_mutex.h"
 #include "runtime/runtime_state.h"
 
 namespace roost::runtime {
@@ -48,12 +50,35 @@ bool take_notification(Fiber& self) noexcept {
   return true;
 }
 
+// Whoever took the fiber out of its park, before anybody else may run it.
+[[gnu::noinline]] void note_wake(Fiber& fiber) noexcept {
+  const std::int64_t now = base::now_ns();
+  // A wake-up by a plain thread goes uncounted: no counter is its own.
+  if (Worker* here = current_worker()) {
+    here->counters.park_durations.record(now - fiber.wait_since_ns.load(std::memory_order_relaxed));
+  }
+  fiber.wait_since_ns.store(now, std::memory_order_relaxed);
+  fiber.sample = Fiber::Sample::woken;
+}
+
+// The fiber runs again. (Woken on its way out, it was never parked.)
+[[gnu::noinline]] void end_sample(Fiber& self) noexcept {
+  if (std::exchange(self.sample, Fiber::Sample::none) != Fiber::Sample::woken) return;
+  current_worker()->counters.schedule_latencies.record(base::now_ns() - self.wait_since_ns.load(std::memory_order_relaxed));
+}
+
 void park_fiber(Fiber& self, Worker& worker, WaitReason reason, const void* object) noexcept {
   self.wait_reason.store(reason, std::memory_order_relaxed);
   self.wait_object.store(object, std::memory_order_relaxed);
-  self.wait_since_ns.store(worker.now_ns(), std::memory_order_relaxed);
+  std::int64_t since = worker.now_ns();
+  if (worker.counters.parks.get() % Worker::park_sample_every == 0) [[unlikely]] {
+    since = base::now_ns();
+    self.sample = Fiber::Sample::parked;
+  }
+  self.wait_since_ns.store(since, std::memory_order_relaxed);
   ROOST_ASSERT(!worker.runtime().arena.has_canaries() || StackArena::canary_intact(self), "a fiber overflowed its stack");
   worker.depart(Worker::Departure::park);
+  if (self.sample != Fiber::Sample::none) [[unlikely]] end_sample(self);
   self.wait_reason.store(WaitReason::none, std::memory_order_relaxed);
 }
 
@@ -151,6 +176,7 @@ void unpark(Waiter waiter) noexcept {
       case FiberState::parked:
         // Acquire pairs with the release that marked it parked: its registers are saved.
         if (fiber->state.compare_exchange_weak(state, FiberState::running, std::memory_order_acq_rel)) {
+          if (fiber->sample != Fiber::Sample::none) [[unlikely]] note_wake(*fiber);
           if (Runtime* runtime = Runtime::current()) runtime->schedule(fiber);
           return;
         }
@@ -170,6 +196,7 @@ void unpark_and_yield_to(Fiber* fiber) noexcept {
     unpark(fiber);  // on its way out; it will be queued
     return;
   }
+  if (fiber->sample != Fiber::Sample::none) [[unlikely]] note_wake(*fiber);
   worker->yield_to(fiber);
 }
 
@@ -187,6 +214,32 @@ std::error_code current_interruption() noexcept {
 void spend_budget() noexcept {
   Worker* worker = current_worker();
   if (worker != nullptr && worker->current() != nullptr) worker->spend_budget();
+}
+
+void spend_budget(Direction direction, std::uint64_t bytes) noexcept {
+  Worker* worker = current_worker();
+  if (worker == nullptr || worker->current() == nullptr) return;
+  (direction == Direction::read ? worker->counters.bytes_in : worker->counters.bytes_out).add(bytes);
+  worker->spend_budget();
+}
+
+std::error_code count_failure(std::error_code error) noexcept {
+  if (Worker* worker = current_worker()) {
+    auto failure = IoFailure::other;
+    if (is_timeout(error)) {
+      failure = IoFailure::timed_out;
+    } else if (error == Errc::canceled) {
+      failure = IoFailure::canceled;
+    } else if (error == Errc::closed) {
+      failure = IoFailure::closed;
+    } else if (error == std::errc::connection_reset) {
+      failure = IoFailure::reset;
+    } else if (error == std::errc::broken_pipe) {
+      failure = IoFailure::broken_pipe;
+    }
+    worker->counters.io_failures[static_cast<std::size_t>(failure)].add();
+  }
+  return error;
 }
 
 }  // namespace roost::runtime

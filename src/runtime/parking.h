@@ -16,6 +16,7 @@
 namespace roost::runtime {
 
 struct ThreadParker;
+enum class Direction : std::uint8_t;  // runtime/fd_mutex.h
 
 // Whoever waits: a fiber or a plain thread. Waking one whose wait is long over is safe.
 class Waiter {
@@ -62,5 +63,9 @@ void unpark_and_yield_to(Fiber* fiber) noexcept;
 // A call succeeded without parking. After a bounded number of these in a row the fiber gives way once, so that a
 // connection with endless data does not starve the others.
 void spend_budget() noexcept;
+// The same, after a call that moved `bytes` on a connection: counts them.
+void spend_budget(Direction direction, std::uint64_t bytes) noexcept;
+// Counts that a call on a connection failed, and returns why.
+std::error_code count_failure(std::error_code error) noexcept;
 
 }  // namespace roost::runtime

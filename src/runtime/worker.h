@@ -38,6 +38,32 @@ class Counter {
   std::atomic<std::uint64_t> value_{0};
 };
 
+// Durations that were sampled, by bucket. One writer.
+class DurationCounter {
+ public:
+  static constexpr std::array<std::int64_t, 17> bounds_ns{
+      1'000,       5'000,       10'000,        50'000,        100'000,       500'000,        1'000'000,      5'000'000, 10'000'000,
+      50'000'000,  100'000'000, 500'000'000,   1'000'000'000, 5'000'000'000, 10'000'000'000, 60'000'000'000, 300'000'000'000};
+
+  void record(std::int64_t span_ns) noexcept {
+    std::size_t bucket = 0;
+    while (bucket < bounds_ns.size() && span_ns > bounds_ns[bucket]) ++bucket;
+    buckets_[bucket].add();
+    sum_ns_.add(static_cast<std::uint64_t>(span_ns > 0 ? span_ns : 0));
+  }
+  // Of one bucket alone; the last one holds what exceeds all bounds.
+  [[nodiscard]] std::uint64_t count(std::size_t bucket) const noexcept { return buckets_[bucket].get(); }
+  [[nodiscard]] std::uint64_t sum_ns() const noexcept { return sum_ns_.get(); }
+
+ private:
+  std::array<Counter, bounds_ns.size() + 1> buckets_;
+  Counter sum_ns_;
+};
+
+// What keeps a call on a connection from succeeding, for metrics.
+enum class IoFailure : std::uint8_t { timed_out, canceled, closed, reset, broken_pipe, other };
+inline constexpr std::size_t io_failure_count = 6;
+
 struct WorkerCounters {
   Counter switches;
   Counter fibers_started;
@@ -48,6 +74,20 @@ struct WorkerCounters {
   Counter sleeps;
   Counter overflows;
   Counter parks;
+  Counter bytes_in;
+  Counter bytes_out;
+  Counter accepted;          // connections handed out by listeners
+  Counter accept_exhausted;  // times that accept found no descriptor or no memory
+  Counter accept_full;       // times that accept waited for a listener's limit of connections
+  Counter turned_away;       // connections reset by a listener
+  Counter dialed;
+  Counter adopted;
+  Counter connections_closed;
+  Counter dial_failures;
+  std::array<Counter, io_failure_count> io_failures;
+  // Of one park in park_sample_every.
+  DurationCounter park_durations;
+  DurationCounter schedule_latencies;  // from a wake-up to running
 };
 
 class Worker {
@@ -61,6 +101,8 @@ class Worker {
   static constexpr std::int64_t poll_interval_ns = 100'000;
   static constexpr std::int64_t poll_interval_min_ns = 10'000;
   static constexpr std::size_t stack_cache_max = 64;
+  // One park in so many is timed, exactly: that takes two readings of the clock.
+  static constexpr std::uint64_t park_sample_every = 256;
   // Calls that succeed without parking before the fiber gives way.
   static constexpr std::uint32_t budget_max = 128;
 
@@ -171,5 +213,10 @@ class Worker {
 
 // The worker whose thread this is; null on other threads. Never kept across a park.
 [[nodiscard]] Worker* current_worker() noexcept;
+
+// count(&WorkerCounters::dialed): an event for metrics. On other threads it goes uncounted: no counter is theirs.
+inline void count(Counter WorkerCounters::*event) noexcept {
+  if (Worker* worker = current_worker()) (worker->counters.*event).add();
+}
 
 }  // namespace roost::runtime
