@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "runtime/parking.h"
+#include "sync/waiting.h"
 
 namespace roost::pool {
 
@@ -53,7 +54,7 @@ void PoolCore::destroy_this(RefCounted* self) noexcept { delete static_cast<Pool
 // --- taking and giving back ----------------------------------------------------------------------------------------
 
 PoolCore::Grant PoolCore::acquire(const AcquireOptions& options) noexcept {
-  if (const WaitEnd end = roost::detail::wait_hindrance(options.deadline.ns()); end != WaitEnd::answered) {
+  if (const WaitEnd end = roost::detail::hindrance(runtime::current_waiter(), options.deadline.ns()); end != WaitEnd::answered) {
     return {nullptr, roost::detail::wait_error(end)};
   }
   for (;;) {
