@@ -320,12 +320,17 @@ tools::Parsed<unsigned> parse_workers(std::string_view text) {
   return static_cast<unsigned>(*count);
 }
 
+tools::Parsed<HandlerKind> parse_handler(std::string_view text) {
+  if (text == "fiber") return HandlerKind::fiber;
+  if (text == "on-demand") return HandlerKind::on_demand;
+  return std::unexpected(fmt::format("`{}` is not a handler; write fiber or on-demand", text));
+}
+
 }  // namespace
 
 void add_echo_command(CLI::App& app, int& exit_status) {
   struct Command {
     EchoOptions options;
-    std::string handler = "fiber";
   };
   auto command = std::make_shared<Command>();
   EchoOptions& options = command->options;
@@ -346,14 +351,8 @@ void add_echo_command(CLI::App& app, int& exit_status) {
                     "Bytes read and written at once, 16 to 1MiB; lines may be longer");
   add_parsed_option(echo, "--report-interval", options.report_interval, &tools::parse_duration, "D", "5s",
                     "Time between report lines; 0: none");
-  echo.add_option("--handler", command->handler, "fiber: one for the life of a connection. on-demand is not there yet")
-      ->type_name("fiber|on-demand")
-      ->default_str("fiber")
-      ->check([](const std::string& text) -> std::string {
-        if (text == "fiber") return {};
-        if (text == "on-demand") return "`on-demand` is not there yet; use fiber";
-        return fmt::format("`{}` is not a handler; the only one is fiber", text);
-      });
+  add_parsed_option(echo, "--handler", options.handler, &parse_handler, "fiber|on-demand", "fiber",
+                    "fiber: one for the life of a connection; on-demand: one while it has something to say, no stack in between");
 
   echo.callback([command, &exit_status] {
     const auto plan = checked(command->options);

@@ -4,11 +4,12 @@
 
 namespace roost::echo {
 
-std::error_code echo_lines(net::Conn& conn, const EchoOptions& options, Tally& tally) {
+std::error_code echo_lines(net::Conn& conn, const EchoOptions& options, Tally& tally, Until until) {
   io::Reader in(conn, {.buffer_bytes = options.buffer_bytes, .token_bytes_max = line_bytes_max});
   io::Writer out(conn, options.buffer_bytes);
   for (;;) {
     conn.set_read_deadline_after(options.read_timeout);
+    if (until == Until::quiet && in.buffered() == 0 && !conn.maybe_readable()) return {};
     const auto line = in.read_until('\n');
     conn.set_write_deadline_after(options.read_timeout);
     if (!line) {

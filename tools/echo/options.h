@@ -11,6 +11,11 @@ namespace roost::echo {
 
 using namespace std::chrono_literals;
 
+enum class HandlerKind {
+  fiber,      // one for the life of a connection
+  on_demand,  // one while a connection has something to say; in between it holds no stack
+};
+
 struct EchoOptions {
   net::Endpoint listen{net::IpAddress::v4(127, 0, 0, 1), 8080};
   unsigned workers = 0;             // threads of each process; 0: all processors, or 1 when there are several processes
@@ -18,6 +23,7 @@ struct EchoOptions {
   std::uint64_t max_connections = 0;  // of all processes together; 0: as many as there are descriptors for
   std::chrono::nanoseconds read_timeout = 5min;  // for a whole line; nanoseconds::max(): none
   std::uint64_t buffer_bytes = 4096;
+  HandlerKind handler = HandlerKind::fiber;
   std::chrono::nanoseconds report_interval = 5s;  // zero: no report lines
 };
 

@@ -50,6 +50,34 @@ Result<net::Endpoint> Server::start(bool shared_port) {
 
 void Server::stop() { listener_.close(); }
 
+// A connection that has a fiber only while there is something to echo. Those that sleep when the process ends are closed by
+// its end.
+class Server::Sleeper final : public net::OnDemand {
+ public:
+  Sleeper(Server& server, net::Conn conn, std::uint64_t number) noexcept
+      : server_(server), conn_(std::move(conn)), number_(number) {}
+
+  void begin() {
+    conn_.set_read_deadline_after(server_.options_.read_timeout);
+    if (!sleep(conn_)) go({.name = "connection"}, [this] { on_ready(); });
+  }
+
+ private:
+  void on_ready() override {
+    do {
+      if (const auto end = echo_lines(conn_, server_.options_, server_.tally_of(number_), Until::quiet)) {
+        server_.finish(conn_, end);
+        delete this;
+        return;
+      }
+    } while (!sleep(conn_));
+  }
+
+  Server& server_;
+  net::Conn conn_;
+  const std::uint64_t number_;
+};
+
 void Server::accept_loop() {
   const std::uint64_t limit = options_.max_connections;
   while (auto accepted = listener_.accept()) {
@@ -61,6 +89,10 @@ void Server::accept_loop() {
       continue;
     }
     const std::uint64_t number = accepted_.fetch_add(1, std::memory_order_relaxed);
+    if (options_.handler == HandlerKind::on_demand) {
+      (new Sleeper(*this, std::move(*accepted), number))->begin();
+      continue;
+    }
     auto started = try_go({.name = "connection"}, [this, number, conn = std::move(*accepted)]() mutable {
       serve(std::move(conn), number);
     });
@@ -73,7 +105,10 @@ void Server::accept_loop() {
 }
 
 void Server::serve(net::Conn conn, std::uint64_t number) {
-  const std::error_code end = echo_lines(conn, options_, tallies_[number % tallies_.size()]);
+  finish(conn, echo_lines(conn, options_, tally_of(number), Until::end));
+}
+
+void Server::finish(net::Conn& conn, std::error_code end) {
   conn.close();
   // Counted before it is said to be gone, so that nobody sees a connection that ended without a reason.
   if (is_timeout(end)) {

@@ -1,4 +1,4 @@
-// One process of `roost echo`: accepts, starts a fiber a connection, counts.
+// One process of `roost echo`: accepts, gives each connection a fiber (for life or on demand), counts.
 #pragma once
 
 #include <array>
@@ -45,8 +45,12 @@ class Server {
   [[nodiscard]] Totals totals() const noexcept;
 
  private:
+  class Sleeper;
+
   void accept_loop();
   void serve(net::Conn conn, std::uint64_t number);
+  void finish(net::Conn& conn, std::error_code end);
+  [[nodiscard]] Tally& tally_of(std::uint64_t number) noexcept { return tallies_[number % tallies_.size()]; }
 
   const EchoOptions& options_;
   tools::SharedCounters& connections_open_;

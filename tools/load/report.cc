@@ -139,7 +139,8 @@ std::string to_text(const Record& record) {
   const auto line = [&text](std::string_view name, std::string_view value) { text += fmt::format("{:<13} {}\n", name, value); };
   const auto memory = [&](const tools::ProcessUsage& usage) {
     std::string said = fmt::format("memory {}", format_bytes(static_cast<double>(usage.memory_bytes)));
-    if (record.standing > 0) {
+    // Of a few connections the programs themselves would be most of it.
+    if (record.standing >= 1000) {
       said += fmt::format(" ({} a connection)", format_bytes(per(static_cast<double>(usage.memory_bytes), record.standing)));
     }
     return fmt::format("{} in {}", said, processes(usage.processes));
@@ -180,7 +181,7 @@ std::string to_text(const Record& record) {
     }
     line("server", fmt::format("{}, {}", server, memory(*record.server)));
   }
-  if (record.standing > 0 && record.slab_growth_bytes > 0) {
+  if (record.standing >= 1000 && record.slab_growth_bytes > 0) {
     line("kernel", fmt::format("slabs grew by {} ({} a connection, {}), page tables by {}, TCP queues hold {}",
                                format_bytes(static_cast<double>(record.slab_growth_bytes)),
                                format_bytes(per(static_cast<double>(record.slab_growth_bytes), record.standing)),
