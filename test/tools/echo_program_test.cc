@@ -8,16 +8,24 @@ namespace {
 
 using testing::HasSubstr;
 
-// Every test runs against one process and against three.
-class EchoProgram : public testing::TestWithParam<const char*> {
+struct Shape {
+  const char* name;
+  const char* processes;
+  const char* handler;
+};
+
+// Every test runs against one process and against three, with a fiber a connection and with fibers on demand.
+class EchoProgram : public testing::TestWithParam<Shape> {
  protected:
   EchoServer server(std::vector<std::string> more = {}) {
-    more.insert(more.end(), {"--processes", GetParam()});
+    more.insert(more.end(), {"--processes", GetParam().processes, "--handler", GetParam().handler});
     return EchoServer(std::move(more));
   }
 };
-INSTANTIATE_TEST_SUITE_P(Processes, EchoProgram, testing::Values("1", "3"),
-                         [](const auto& parameter) { return std::string("Of") + parameter.param; });
+INSTANTIATE_TEST_SUITE_P(Shapes, EchoProgram,
+                         testing::Values(Shape{"One", "1", "fiber"}, Shape{"Three", "3", "fiber"},
+                                         Shape{"OneOnDemand", "1", "on-demand"}, Shape{"ThreeOnDemand", "3", "on-demand"}),
+                         [](const auto& shape) { return std::string(shape.param.name); });
 
 TEST_P(EchoProgram, EchoesLineByLine) {
   auto echo = server();
@@ -123,7 +131,7 @@ TEST_P(EchoProgram, ReportsNothingWhenToldSo) {
 
 TEST_P(EchoProgram, RefusesAPortInUse) {
   auto echo = server();
-  Program second({"echo", "--listen", echo.target(), "--processes", GetParam()});
+  Program second({"echo", "--listen", echo.target(), "--processes", GetParam().processes});
   EXPECT_EQ(second.wait(), 2);
   EXPECT_EQ(second.out(), "");
   EXPECT_EQ(count_lines(second.err()), 1u) << second.err();
@@ -181,7 +189,6 @@ INSTANTIATE_TEST_SUITE_P(
         BadInput{"Buffer", {"echo", "--buffer", "big"}, "`big` is not a size"},
         BadInput{"BufferRange", {"echo", "--buffer", "1"}, "16 bytes to 1MiB"},
         BadInput{"Interval", {"echo", "--report-interval", "soon"}, "`soon` is not a duration"},
-        BadInput{"OnDemand", {"echo", "--handler", "on-demand"}, "not there yet"},
         BadInput{"Handler", {"echo", "--handler", "thread"}, "`thread` is not a handler"}),
     [](const auto& parameter) { return parameter.param.name; });
 INSTANTIATE_TEST_SUITE_P(
@@ -217,11 +224,11 @@ TEST_P(ProgramBadInput, IsOneLineWithTheRemedyAndStatus2) {
   EXPECT_THAT(program.err(), HasSubstr(GetParam().says));
 }
 
-TEST(ProgramHelp, ListsEveryOptionAndSaysWhatIsNotThereYet) {
+TEST(ProgramHelp, ListsEveryOption) {
   Program echo({"echo", "--help"});
   EXPECT_EQ(echo.wait(), 0);
   for (const char* option : {"--listen", "--workers", "--processes", "--max-connections", "--read-timeout", "--buffer", "--report-interval",
-                             "--handler", "on-demand is not there yet"}) {
+                             "--handler", "on-demand"}) {
     EXPECT_THAT(echo.out(), HasSubstr(option));
   }
   Program load({"load", "--help"});
