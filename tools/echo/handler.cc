@@ -7,9 +7,9 @@ namespace roost::echo {
 std::error_code echo_lines(net::Conn& conn, const EchoOptions& options, Tally& tally, Until until) {
   io::Reader in(conn, {.buffer_bytes = options.buffer_bytes, .token_bytes_max = line_bytes_max});
   io::Writer out(conn, options.buffer_bytes);
+  // The deadline of a connection that slept runs since it fell asleep.
+  if (until == Until::end) conn.set_read_deadline_after(options.read_timeout);
   for (;;) {
-    conn.set_read_deadline_after(options.read_timeout);
-    if (until == Until::quiet && in.buffered() == 0 && !conn.maybe_readable()) return {};
     const auto line = in.read_until('\n');
     conn.set_write_deadline_after(options.read_timeout);
     if (!line) {
@@ -25,6 +25,8 @@ std::error_code echo_lines(net::Conn& conn, const EchoOptions& options, Tally& t
     // While another complete line waits in the buffer, its answer can go out together with this one.
     if (in.has_buffered('\n')) continue;
     if (auto flushed = out.flush(); !flushed) return flushed.error();
+    conn.set_read_deadline_after(options.read_timeout);
+    if (until == Until::quiet && in.buffered() == 0 && !conn.maybe_readable()) return {};
   }
 }
 
