@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <climits>
+#include <cstdint>
 #include <cstring>
 
 #include "base/assert.h"
@@ -18,10 +19,17 @@
 #include "net/io_loop.h"
 #include "net/socket.h"
 #include "net/splice.h"
+#include "runtime/worker.h"
 
 namespace roost::net {
 
 namespace {
+
+// For metrics. A PollDesc that was closed already has been counted.
+void destroy(PollDesc& desc) noexcept {
+  if (!desc.is_closed()) runtime::count(&runtime::WorkerCounters::connections_closed);
+  desc.destroy();
+}
 
 using Pieces = std::span<const std::span<const std::byte>>;
 
@@ -62,8 +70,14 @@ ssize_t send_vectors(int fd, iovec* vectors, std::size_t count) noexcept {
   return send_vectors(fd, vectors, fill_vectors(vectors, room, pieces, offset));
 }
 
-ssize_t send_pieces(int fd, Pieces pieces, std::size_t offset) noexcept {
-  if (pieces.size() == 1) return ::send(fd, pieces[0].data() + offset, pieces[0].size() - offset, MSG_NOSIGNAL);
+// Of one large piece at a time: a reader on another processor may take bytes as fast as this end gives them, and then
+// nothing else would keep a single call from holding the thread for as long as the piece lasts.
+constexpr std::size_t bytes_at_once_max = 1 << 20;
+
+ssize_t send_pieces(int fd, Pieces pieces, std::size_t offset, std::size_t bytes_max) noexcept {
+  if (pieces.size() == 1) {
+    return ::send(fd, pieces[0].data() + offset, std::min(pieces[0].size() - offset, bytes_max), MSG_NOSIGNAL);
+  }
   return pieces.size() <= pieces_on_stack ? send_few(fd, pieces, offset) : send_many(fd, pieces, offset);
 }
 
@@ -83,14 +97,14 @@ Conn::Conn(Conn&& other) noexcept : Stream(), desc_(std::exchange(other.desc_, n
 
 Conn& Conn::operator=(Conn&& other) noexcept {
   if (this != &other) {
-    if (desc_ != nullptr) desc_->destroy();
+    if (desc_ != nullptr) net::destroy(*desc_);
     desc_ = std::exchange(other.desc_, nullptr);
   }
   return *this;
 }
 
 Conn::~Conn() {
-  if (desc_ != nullptr) desc_->destroy();
+  if (desc_ != nullptr) net::destroy(*desc_);
 }
 
 Result<std::size_t> Conn::read(std::span<std::byte> out) {
@@ -140,7 +154,7 @@ Result<std::size_t> Conn::write_vectored(Pieces pieces) {
   if (desc.content() == PollDesc::Content::messages) {
     // One message, or none at all.
     if (pieces.size() > pieces_at_once_max) return fail(std::errc::message_size);
-    return try_and_wait(desc, Direction::write, [&](int fd, std::uint64_t) { return send_pieces(fd, pieces, 0); });
+    return try_and_wait(desc, Direction::write, [&](int fd, std::uint64_t) { return send_pieces(fd, pieces, 0, SIZE_MAX); });
   }
   std::size_t total = 0;
   std::size_t first = 0;   // the first piece that is not wholly sent
@@ -152,7 +166,7 @@ Result<std::size_t> Conn::write_vectored(Pieces pieces) {
     }
     if (first == pieces.size()) break;
     const auto sent = try_and_wait(desc, Direction::write, [&](int fd, std::uint64_t) {
-      return send_pieces(fd, pieces.subspan(first), offset);
+      return send_pieces(fd, pieces.subspan(first), offset, bytes_at_once_max);
     });
     if (!sent) return fail(sent.error());
     total += *sent;
@@ -326,6 +340,7 @@ Result<void> Conn::close_read() { return shut_down(desc_, SHUT_RD); }
 
 Result<void> Conn::close() {
   if (desc_ == nullptr || !desc_->close()) return fail(Errc::closed);
+  runtime::count(&runtime::WorkerCounters::connections_closed);
   return {};
 }
 
@@ -427,6 +442,7 @@ Result<int> Conn::duplicate() const { return net::duplicate(desc_); }
 Result<int> Conn::release() {
   const int fd = desc_ == nullptr ? -1 : desc_->detach();
   if (fd < 0) return fail(Errc::closed);
+  runtime::count(&runtime::WorkerCounters::connections_closed);
   return fd;
 }
 
@@ -442,6 +458,7 @@ Result<Conn> Conn::adopt(int fd) {
   if (!desc) return fail(desc.error());
   (*desc)->set_content(content_of(fd, type));
   (*desc)->lend_fd();  // whoever had it may have duplicates
+  runtime::count(&runtime::WorkerCounters::adopted);
   return Conn(*desc);
 }
 

@@ -14,7 +14,19 @@
 #include <string>
 #include <vector>
 
-#include <roost/roost.h>
+#include <roost/error.h>
+#include <roost/go.h>
+#include <roost/io/copy.h>
+#include <roost/net/buffers.h>
+#include <roost/net/conn.h>
+#include <roost/net/descriptor.h>
+#include <roost/net/dial.h>
+#include <roost/net/file.h>
+#include <roost/net/listener.h>
+#include <roost/net/packet.h>
+#include <roost/net/pipe.h>
+#include <roost/runtime.h>
+#include <roost/time/sleep.h>
 
 #include "poll/backend.h"
 #include "runtime/runtime_state.h"
