@@ -1,6 +1,5 @@
 #include <roost/net/dial.h>
 
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -8,11 +7,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include <roost/go.h>
+#include <roost/net/resolver.h>
 #include <roost/time/sleep.h>
 
 #include "net/dial_race.h"
@@ -231,31 +230,9 @@ Result<Conn> dial_race(const Dialer& dialer, const Network& network, std::span<c
   return std::move(primary.result);
 }
 
-// The system's look-up, on a thread that may block.
-Result<std::vector<Endpoint>> look_up(const Network& network, const std::string& host, const std::string& port) {
-  return blocking([&]() -> Result<std::vector<Endpoint>> {
-    addrinfo hints{};
-    hints.ai_family = network.family == Family::v4 ? AF_INET : network.family == Family::v6 ? AF_INET6 : AF_UNSPEC;
-    hints.ai_socktype = network.type;
-    addrinfo* found = nullptr;
-    switch (::getaddrinfo(host.empty() ? nullptr : host.c_str(), port.c_str(), &hints, &found)) {
-      case 0: break;
-      case EAI_SERVICE: return fail(Errc::bad_address);
-      case EAI_AGAIN:
-      case EAI_FAIL: return fail(Errc::name_server_failure);
-      default: return fail(Errc::host_not_found);
-    }
-    const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(found, &::freeaddrinfo);
-    std::vector<Endpoint> endpoints;
-    for (const addrinfo* one = found; one != nullptr; one = one->ai_next) {
-      if (auto endpoint = Endpoint::from_sockaddr(one->ai_addr, one->ai_addrlen)) endpoints.push_back(*endpoint);
-    }
-    return endpoints;
-  });
-}
-
 // Every address that "host:port" stands for.
-Result<std::vector<Endpoint>> addresses_of(const Network& network, std::string_view address) {
+Result<std::vector<Endpoint>> addresses_of(const Dialer& dialer, std::string_view name, const Network& network,
+                                           std::string_view address, Deadline deadline) {
   if (auto literal = literal_endpoint(network.family, address, false)) return std::vector{*literal};
   const auto parts = split_host_port(address);
   if (!parts) return fail(parts.error());
@@ -266,22 +243,23 @@ Result<std::vector<Endpoint>> addresses_of(const Network& network, std::string_v
       (is_number && !parse_port(parts->port))) {
     return fail(literal_endpoint(network.family, address, false).error());
   }
-  return look_up(network, parts->host, parts->port);
+  Resolver& resolver = dialer.resolver != nullptr ? *dialer.resolver : Resolver::system();
+  return resolver.resolve_endpoints(name, address, {.deadline = deadline});
 }
 
 Deadline effective_deadline(const Dialer& dialer) noexcept {
   return std::min(dialer.deadline, Deadline::after(dialer.timeout));
 }
 
-Result<Conn> dial_on(const Dialer& dialer, const Network& network, std::string_view address) {
+Result<Conn> dial_on(const Dialer& dialer, std::string_view name, const Network& network, std::string_view address) {
   const Deadline until = effective_deadline(dialer);
   if (network.is_unix()) {
-    const auto name = UnixName::parse(address);
-    if (!name) return fail(name.error());
-    if (name->empty()) return fail(Errc::bad_address);
-    return connect(dialer, network, *name, until);
+    const auto path = UnixName::parse(address);
+    if (!path) return fail(path.error());
+    if (path->empty()) return fail(Errc::bad_address);
+    return connect(dialer, network, *path, until);
   }
-  const auto remotes = addresses_of(network, address);
+  const auto remotes = addresses_of(dialer, name, network, address, until);
   if (!remotes) return fail(remotes.error());
   const ByFamily split = split_by_family(*remotes);
   return dial_race(dialer, network, split.primaries, split.fallbacks, until);
@@ -314,14 +292,14 @@ Result<Conn> Dialer::dial_any(std::span<const Endpoint> remotes) const {
 Result<Conn> Dialer::dial(std::string_view name, std::string_view address) const {
   const auto network = parse_network(name);
   if (!network) return fail(network.error());
-  return dial_on(*this, *network, address);
+  return dial_on(*this, name, *network, address);
 }
 
 Result<PacketConn> Dialer::dial_packet(std::string_view name, std::string_view address) const {
   const auto network = parse_network(name);
   if (!network) return fail(network.error());
   if (!network->is_packet()) return fail(Errc::unknown_network);
-  auto conn = dial_on(*this, *network, address);
+  auto conn = dial_on(*this, name, *network, address);
   if (!conn) return fail(conn.error());
   return PacketConn(std::move(*conn));
 }

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include <roost/net/resolver.h>
+#include <roost/sync/context.h>
 
 #include "conformance/dns_server.h"
 #include "conformance/pairs.h"
@@ -509,6 +510,28 @@ ROOST_CASE(ResolverTest, FindsEndpoints) {
   EXPECT_ERROR(resolver.resolve_endpoints("tcp", "both.test:no-such-service"), std::errc::invalid_argument);
   EXPECT_ERROR(resolver.resolve_endpoints("tcp", "missing.test:80"), Errc::host_not_found);
   EXPECT_ERROR(resolver.resolve_endpoints("unix", "both.test:80"), Errc::unknown_network);
+}
+
+// RS-03 as a program meets it: it dials.
+ROOST_CASE(ResolverTest, IsWhatDiallingAsks) {
+  const DnsServer server(zone());
+  auto options = asking({&server});
+  options.services_path = fresh_path();
+  Resolver resolver(options);
+  auto listener = must(net::listen("tcp4", "127.0.0.4:0"));
+  const auto port = must(listener.local_endpoint()).port;
+  write_file(options.services_path, "roost " + std::to_string(port) + "/tcp\n");
+  net::Dialer dialer;
+  dialer.resolver = &resolver;
+  const auto conn = dialer.dial("tcp", "four.test:roost");
+  ASSERT_OK(conn);
+  EXPECT_EQ(must(conn->remote_endpoint()).address, ip("127.0.0.4"));
+  EXPECT_ERROR(dialer.dial("tcp", "missing.test:roost"), Errc::host_not_found);
+  EXPECT_ERROR(dialer.dial("tcp6", "four.test:roost"), Errc::no_suitable_address);
+  dialer.timeout = 30ms;
+  const auto late = dialer.dial("tcp", "silent.test:80");
+  EXPECT_TRUE(timed_out(late));
+  EXPECT_TRUE(!late && is_timeout(late.error()));
 }
 
 ROOST_CASE(ResolverTest, FindsTheNamesOfAnAddress) {

@@ -16,6 +16,8 @@
 
 namespace roost::net {
 
+class Resolver;
+
 struct Dialer {
   // The whole of dial(), name look-up included. nanoseconds::max(): no limit but the kernel's own (about 127 s with
   // Linux's default net.ipv4.tcp_syn_retries = 6). Zero or less has passed already.
@@ -34,6 +36,8 @@ struct Dialer {
   // Called with each socket's raw descriptor before it is bound and connected. `network` names the family: "tcp4", "udp6",
   // "unix". An error ends that attempt with that error. May run on a fiber of dial()'s own, but one at a time per family.
   std::function<Result<void>(int fd, std::string_view network, std::string_view address)> control = nullptr;
+  // Looks host and service names up. Null: Resolver::system(). Not owned.
+  Resolver* resolver = nullptr;
 
   // Parks until the connection stands. network: "tcp", "tcp4", "tcp6" ("host:port"; an empty host is this machine), "unix",
   // "unixpacket" (a path or "@name"); also "udp", "udp4", "udp6", "unixgram", for a Conn that reads and writes datagrams.
@@ -41,6 +45,7 @@ struct Dialer {
   //   timed_out              the deadline passed; no descriptor is left open
   //   connection_refused, network_unreachable, host_unreachable, address_not_available (out of local ports), ...   as connect(2)
   //   too_many_files_open    a process or system limit; `roost doctor` says which
+  //   host_not_found, name_server_failure   (Errc) as Resolver::resolve(), whose other errors may come, too
   //   operation_canceled     the runtime stops or the fiber was canceled; no descriptor is left open
   //   invalid_argument       (Errc::bad_address) a malformed address, or `local` is of the wrong kind
   //   no_suitable_address    (Errc) `local`, or a literal address, is not of the network's family
