@@ -12,23 +12,61 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/spin_lock.h"
 #include "runtime/fd_mutex.h"
 #include "runtime/runtime_state.h"
 
 namespace roost::runtime {
 
-// How a plain thread waits. Never freed: a late wake-up must find it.
+// How a plain thread waits. Never freed, since a late wake-up must find it, but used again by another thread.
 struct ThreadParker {
   std::atomic<std::uint32_t> notified{0};
+  ThreadParker* next_free = nullptr;  // guarded by ThreadParkers' lock
 };
 
 namespace {
 
+class ThreadParkers {
+ public:
+  static ThreadParkers& instance() noexcept {
+    static auto* parkers = new ThreadParkers;  // never destroyed: threads end late
+    return *parkers;
+  }
+  ThreadParker* take() {
+    {
+      base::SpinGuard guard(lock_);
+      if (ThreadParker* parker = free_; parker != nullptr) {
+        free_ = parker->next_free;
+        return parker;
+      }
+    }
+    return new ThreadParker;
+  }
+  void give(ThreadParker* parker) noexcept {
+    base::SpinGuard guard(lock_);
+    parker->next_free = free_;
+    free_ = parker;
+  }
+
+ private:
+  base::SpinLock lock_;  // leaf
+  ThreadParker* free_ ROOST_GUARDED_BY(lock_) = nullptr;
+};
+
 constinit thread_local ThreadParker* this_threads_parker = nullptr;
+
+// Gives the parker back when its thread ends. Apart from the pointer, which is read often and must stay trivial.
+struct ParkerReturn {
+  ~ParkerReturn() { ThreadParkers::instance().give(std::exchange(this_threads_parker, nullptr)); }
+};
 
 [[gnu::noinline]] ThreadParker* thread_parker() {
   asm volatile("" ::: "memory");
-  if (this_threads_parker == nullptr) this_threads_parker = new ThreadParker;
+  if (this_threads_parker == nullptr) [[unlikely]] {
+    this_threads_parker = ThreadParkers::instance().take();
+    static thread_local ParkerReturn give_back;
+    static_cast<void>(&give_back);
+  }
   return this_threads_parker;
 }
 

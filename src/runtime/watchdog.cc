@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <ucontext.h>
 
 #include <array>
@@ -245,6 +246,19 @@ void Watchdog::report(Worker& worker, const Seen& seen, std::int64_t now) {
              describe_fiber(*fiber), worker.index(), (now - seen.since_ns) / 1'000'000, stack);
 }
 
+// Threads of the process that roost did not start: any of them may be about to wake a fiber, by a channel for instance.
+bool Watchdog::has_foreign_threads() const noexcept {
+  struct stat tasks {};
+  if (::stat("/proc/self/task", &tasks) != 0) return true;  // cannot tell
+#if defined(ROOST_TSAN)
+  constexpr std::uint64_t others = 3;  // ... and the sanitizer's own
+#else
+  constexpr std::uint64_t others = 2;  // the one that called run(), and this one
+#endif
+  const std::uint64_t threads = tasks.st_nlink - 2;  // a directory each, beside "." and ".."
+  return threads > runtime_.worker_count() + runtime_.blocking.threads() + others;
+}
+
 void Watchdog::check_deadlock() {
   if (!runtime_.options.detect_deadlock || runtime_.stopping() || base::ManualClock::installed()) return;
   if (runtime_.external_wakes() != 0 || runtime_.blocking.outstanding() != 0 || !runtime_.shared.empty()) return;
@@ -262,7 +276,7 @@ void Watchdog::check_deadlock() {
     const bool parked = fiber.state.load(std::memory_order_acquire) == FiberState::parked;
     if (!parked || is_external(fiber.wait_reason.load(std::memory_order_relaxed))) external = true;
   });
-  if (!any || external || any_sleeper()) return;
+  if (!any || external || any_sleeper() || has_foreign_threads()) return;
   for (unsigned i = 0; i < runtime_.worker_count(); ++i) switches -= runtime_.worker(i).counters.switches.get();
   if (switches != 0) return;  // somebody ran while we looked
 

@@ -43,6 +43,7 @@ class Watchdog {
   void look_at(Worker& worker, Seen& seen, std::int64_t now);
   void report(Worker& worker, const Seen& seen, std::int64_t now);
   void check_deadlock();
+  [[nodiscard]] bool has_foreign_threads() const noexcept;
 
   Runtime& runtime_;
   std::vector<Seen> seen_;
