@@ -21,6 +21,7 @@
 #include "tools/common/parse.h"
 #include "tools/common/proc.h"
 #include "tools/common/shards.h"
+#include "tools/echo/metrics.h"
 #include "tools/echo/options.h"
 #include "tools/echo/server.h"
 
@@ -38,6 +39,7 @@ enum FrameKind : std::uint8_t {
   listening,  // child: uint16_t port
   failed,     // child: text; it could not start
   progress,   // child: Totals
+  figures,    // child: its metrics as text
   stop,       // parent
 };
 
@@ -56,19 +58,19 @@ RuntimeOptions runtime_options(const EchoOptions& options) {
   return runtime;
 }
 
-std::string listen_error(const net::Endpoint& endpoint, std::error_code error) {
+std::string listen_error(const net::Endpoint& endpoint, std::error_code error, const char* option = "--listen") {
   const std::string where = endpoint.to_string();
   if (error == std::errc::address_in_use) {
-    return fmt::format("--listen {}: the port is in use; choose another, or see who has it: ss -ltnp 'sport = :{}'", where,
+    return fmt::format("{} {}: the port is in use; choose another, or see who has it: ss -ltnp 'sport = :{}'", option, where,
                        endpoint.port);
   }
   if (error == std::errc::permission_denied) {
-    return fmt::format("--listen {}: ports below net.ipv4.ip_unprivileged_port_start are root's; choose one above 1023", where);
+    return fmt::format("{} {}: ports below net.ipv4.ip_unprivileged_port_start are root's; choose one above 1023", option, where);
   }
   if (error == std::errc::address_not_available) {
-    return fmt::format("--listen {}: no interface has this address; `ip addr` lists those that exist", where);
+    return fmt::format("{} {}: no interface has this address; `ip addr` lists those that exist", option, where);
   }
-  return fmt::format("--listen {}: {}", where, error.message());
+  return fmt::format("{} {}: {}", option, where, error.message());
 }
 
 // The first of these on standard output is what scripts wait for: from then on every process accepts.
@@ -76,6 +78,11 @@ void announce(const EchoOptions& options, const net::Endpoint& endpoint, unsigne
   fmt::print("listening on {} (pid {}, {} process{}, {} a process)\n", endpoint.to_string(), ::getpid(), processes,
              processes == 1 ? "" : "es",
              options.workers == 0 ? "a worker per processor" : fmt::format("{} worker{}", options.workers, options.workers == 1 ? "" : "s"));
+  std::fflush(stdout);
+}
+
+void announce_metrics(const net::Endpoint& endpoint) {
+  fmt::print("metrics on http://{}/metrics\n", endpoint.to_string());
   std::fflush(stdout);
 }
 
@@ -153,7 +160,17 @@ int run_alone(const EchoOptions& options) {
       tools::print_error("echo", listen_error(options.listen, endpoint.error()));
       return 2;
     }
+    std::optional<metrics::Exporter> exporter;
+    if (options.metrics) {
+      auto served = metrics::serve(options.metrics->to_string(), {.collectables = {collect_totals([&] { return server.totals(); })}});
+      if (!served) {
+        tools::print_error("echo", listen_error(*options.metrics, served.error(), "--metrics"));
+        return 2;
+      }
+      exporter = std::move(*served);
+    }
     announce(options, *endpoint, 1);
+    if (exporter) announce_metrics(exporter->endpoint());
     reporter.emplace(options.report_interval);
     const std::vector<pid_t> self{::getpid()};
     for (;;) {
@@ -186,6 +203,7 @@ int run_shard(const EchoOptions& options, const tools::ShardLink& link, tools::S
       const auto frame = tools::ShardLink::receive(*parent);
       if (frame || !is_timeout(frame.error())) break;
       if (!link.send(progress, tools::bytes_of(server.totals()))) break;
+      if (options.metrics && !link.send(figures, child_metrics())) break;
     }
     server.stop();
     link.send(progress, tools::bytes_of(server.totals()));
@@ -234,6 +252,7 @@ int run_sharded(EchoOptions options) {
     return 2;
   }
 
+  std::optional<SharedMetrics> shared_metrics;
   std::vector<Totals> totals(options.processes);
   unsigned ready = 0;
   bool stopping = false;
@@ -248,7 +267,11 @@ int run_sharded(EchoOptions options) {
       .on_frame =
           [&](unsigned index, const tools::Frame& frame) {
             if (frame.kind == listening) ++ready;
-            if (frame.kind == progress) totals[index] = tools::value_of<Totals>(frame.payload).value_or(totals[index]);
+            if (frame.kind == progress) {
+              totals[index] = tools::value_of<Totals>(frame.payload).value_or(totals[index]);
+              if (shared_metrics) shared_metrics->set_totals(sum());
+            }
+            if (frame.kind == figures && shared_metrics) shared_metrics->set(index, frame.payload);
             if (frame.kind == failed && status == 0) {
               tools::print_error("echo", frame.payload);
               status = 2;
@@ -258,6 +281,7 @@ int run_sharded(EchoOptions options) {
           [&](const tools::ShardExit& exit) {
             connections_open.clear(exit.index);
             totals[exit.index].open = totals[exit.index].fibers = 0;
+            if (shared_metrics) shared_metrics->set(exit.index, "");
             if (exit.exit_status == 0 || status == 2) return;
             tools::print_error("echo", fmt::format("{}; its connections are lost, the other processes go on", exit.to_string()));
             status = 1;
@@ -276,7 +300,18 @@ int run_sharded(EchoOptions options) {
   }
   if (status == 2) return 2;
   Reporter reporter(options.report_interval);
-  if (ready == options.processes) announce(options, options.listen, options.processes);
+  if (ready == options.processes && options.metrics) {
+    shared_metrics.emplace(options.processes);
+    const auto served = shared_metrics->start(*options.metrics);
+    if (!served) {
+      tools::print_error("echo", listen_error(*options.metrics, served.error(), "--metrics"));
+      return 2;
+    }
+    announce(options, options.listen, options.processes);
+    announce_metrics(*served);
+  } else if (ready == options.processes) {
+    announce(options, options.listen, options.processes);
+  }
   while (group->running() > 0) {
     const auto wait = std::chrono::ceil<milliseconds>(std::min<nanoseconds>(reporter.next().remaining(), std::chrono::seconds(1)));
     group->poll(std::max(wait, milliseconds(0)), handler);
@@ -310,6 +345,13 @@ std::expected<EchoOptions, std::string> checked(EchoOptions options) {
   }
   if (options.workers == 0 && options.processes > 1) options.workers = 1;
   return options;
+}
+
+// As --listen, but a missing host is the loopback: figures are not for everybody.
+tools::Parsed<std::optional<net::Endpoint>> parse_metrics_address(std::string_view text) {
+  const auto endpoint = tools::parse_listen_address(text.starts_with(':') ? "127.0.0.1" + std::string(text) : std::string(text));
+  if (!endpoint) return std::unexpected(endpoint.error());
+  return *endpoint;
 }
 
 tools::Parsed<unsigned> parse_workers(std::string_view text) {
@@ -349,6 +391,8 @@ void add_echo_command(CLI::App& app, int& exit_status) {
                     "A connection whose next line is not complete after so long is closed; 0: never");
   add_parsed_option(echo, "--buffer", options.buffer_bytes, &tools::parse_size, "SIZE", "4KiB",
                     "Bytes read and written at once, 16 to 1MiB; lines may be longer");
+  add_parsed_option(echo, "--metrics", options.metrics, &parse_metrics_address, "HOST:PORT", "",
+                    "Answer Prometheus here, GET /metrics; of several processes the sum [nowhere]");
   add_parsed_option(echo, "--report-interval", options.report_interval, &tools::parse_duration, "D", "5s",
                     "Time between report lines; 0: none");
   add_parsed_option(echo, "--handler", options.handler, &parse_handler, "fiber|on-demand", "fiber",

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include <roost/net/endpoint.h>
 
@@ -24,6 +25,7 @@ struct EchoOptions {
   std::chrono::nanoseconds read_timeout = 5min;  // for a whole line; nanoseconds::max(): none
   std::uint64_t buffer_bytes = 4096;
   HandlerKind handler = HandlerKind::fiber;
+  std::optional<net::Endpoint> metrics;  // where Prometheus may ask; none: nowhere
   std::chrono::nanoseconds report_interval = 5s;  // zero: no report lines
 };
 

@@ -1,0 +1,108 @@
+#include "tools/echo/metrics.h"
+
+#include <future>
+#include <utility>
+
+#include <roost/roost.h>
+
+namespace roost::echo {
+namespace {
+
+class Function final : public prometheus::Collectable {
+ public:
+  explicit Function(std::function<metrics::Families()> function) : function_(std::move(function)) {}
+  [[nodiscard]] metrics::Families Collect() const override { return function_(); }
+
+ private:
+  const std::function<metrics::Families()> function_;
+};
+
+metrics::Families families_of(const Totals& totals) {
+  metrics::Families families;
+  const auto add = [&](const char* name, const char* help, bool is_counter, std::uint64_t value, const char* reason = nullptr) {
+    if (families.empty() || families.back().name != name) {
+      families.push_back({name, help, is_counter ? prometheus::MetricType::Counter : prometheus::MetricType::Gauge, {}});
+    }
+    auto& metric = families.back().metric.emplace_back();
+    if (reason != nullptr) metric.label.push_back({"reason", reason});
+    (is_counter ? metric.counter.value : metric.gauge.value) = static_cast<double>(value);
+  };
+  const std::uint64_t ended = totals.accepted > totals.open ? totals.accepted - totals.open : 0;
+  const std::uint64_t failed = totals.timed_out + totals.failed;
+  add("roost_echo_connections", "Connections that are served now.", false, totals.open);
+  add("roost_echo_connections_accepted_total", "Connections that were served, ever.", true, totals.accepted);
+  const char* closed = "roost_echo_connections_closed_total";
+  const char* closed_help = "Connections that ended, by reason.";
+  add(closed, closed_help, true, ended > failed ? ended - failed : 0, "orderly");
+  add(closed, closed_help, true, totals.timed_out, "timed_out");
+  add(closed, closed_help, true, totals.failed, "failed");
+  add("roost_echo_connections_refused_total", "Connections closed at once: over the limit, or no memory.", true, totals.refused);
+  add("roost_echo_accept_exhausted_total", "Times that accept found no descriptor or no memory.", true, totals.exhausted);
+  add("roost_echo_messages_total", "Lines echoed.", true, totals.messages);
+  add("roost_echo_message_bytes_total", "Bytes of lines echoed.", true, totals.bytes);
+  return families;
+}
+
+}  // namespace
+
+std::shared_ptr<prometheus::Collectable> collect_totals(std::function<Totals()> totals) {
+  return std::make_shared<Function>([totals = std::move(totals)] { return families_of(totals()); });
+}
+
+std::string child_metrics() {
+  return blocking([] { return metrics::to_text(metrics::runtime()->Collect()); });
+}
+
+Result<net::Endpoint> SharedMetrics::start(const net::Endpoint& address) {
+  std::promise<Result<net::Endpoint>> started;
+  auto result = started.get_future();
+  stop_.add();
+  thread_ = std::thread([this, address, &started] {
+    RuntimeOptions options;
+    options.workers = 1;
+    options.detect_deadlock = false;
+    run(options, [&] {
+      auto exporter = metrics::serve(address.to_string(),
+                                     {.with_runtime = false, .collectables = {std::make_shared<Function>([this] { return sum(); })}});
+      if (!exporter) {
+        started.set_value(fail(exporter.error()));
+        return;
+      }
+      started.set_value(exporter->endpoint());
+      stop_.wait();
+    });
+  });
+  return result.get();
+}
+
+SharedMetrics::~SharedMetrics() {
+  if (!thread_.joinable()) return;
+  stop_.done();
+  thread_.join();
+}
+
+void SharedMetrics::set(unsigned process, std::string text) {
+  const std::lock_guard lock(mutex_);
+  texts_[process] = std::move(text);
+}
+
+void SharedMetrics::set_totals(const Totals& totals) {
+  const std::lock_guard lock(mutex_);
+  totals_ = totals;
+}
+
+metrics::Families SharedMetrics::sum() const {
+  std::vector<std::string> texts;
+  metrics::Families all;
+  {
+    const std::lock_guard lock(mutex_);
+    texts = texts_;
+    all = families_of(totals_);
+  }
+  for (const std::string& text : texts) {
+    if (const auto one = metrics::parse_text(text)) metrics::merge(all, *one);
+  }
+  return all;
+}
+
+}  // namespace roost::echo

@@ -1,0 +1,53 @@
+// `roost echo --metrics`: the figures of all processes at one address.
+//
+// One process alone serves its own. Of several the parent does: each child tells it its figures once a second, as text, and a
+// scrape adds up what came last. The parent has no runtime of roost of its own otherwise, so one starts on a thread of its own.
+#pragma once
+
+#include <expected>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <roost/metrics.h>
+#include <roost/net/endpoint.h>
+#include <roost/sync/wait_group.h>
+
+#include "tools/echo/server.h"
+
+namespace roost::echo {
+
+// `totals` is called at each scrape, from any thread.
+std::shared_ptr<prometheus::Collectable> collect_totals(std::function<Totals()> totals);
+
+// What a child sends: everything but what the parent counts by itself. Inside roost::run.
+std::string child_metrics();
+
+class SharedMetrics {
+ public:
+  explicit SharedMetrics(unsigned processes) : texts_(processes) {}
+  ~SharedMetrics();
+  SharedMetrics(const SharedMetrics&) = delete;
+  SharedMetrics& operator=(const SharedMetrics&) = delete;
+
+  // Starts to serve; after the children were forked. Returns where.
+  Result<net::Endpoint> start(const net::Endpoint& address);
+
+  // What a child sent last; nothing once it has ended.
+  void set(unsigned process, std::string text);
+  void set_totals(const Totals& totals);
+
+ private:
+  [[nodiscard]] metrics::Families sum() const;
+
+  mutable std::mutex mutex_;
+  std::vector<std::string> texts_;  // guarded by mutex_, as totals_
+  Totals totals_;
+  WaitGroup stop_;
+  std::thread thread_;
+};
+
+}  // namespace roost::echo
