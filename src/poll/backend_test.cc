@@ -30,6 +30,15 @@
 #include <utility>
 #include <vector>
 
+#if defined(__linux__)
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include <cstddef>
+#endif
+
 #include "base/clock.h"
 #include "poll/backend_fake.h"
 
@@ -851,6 +860,31 @@ TEST_P(PollerReadiness, NothingIsLostWhenTwentyThousandDescriptorsAreReadyAtOnce
 }
 
 INSTANTIATE_TEST_SUITE_P(Every, PollerReadiness, testing::ValuesIn(system_kinds), &kind_name);
+
+#if defined(__linux__)
+// A child process in which io_uring_setup fails as a kernel without it, or a container's filter, makes it fail.
+[[noreturn]] void exit_with_error_of_opening(int setup_errno) {
+  const std::array<sock_filter, 4> program{
+      sock_filter(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))),
+      sock_filter(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1)),
+      sock_filter(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(setup_errno))),
+      sock_filter(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW))};
+  const sock_fprog filter{.len = program.size(), .filter = const_cast<sock_filter*>(program.data())};
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) {
+    ::_exit(200);
+  }
+  const auto opened = open_io_uring();
+  ::_exit(opened ? 201 : opened.error().value());
+}
+
+TEST(IoUring, OpeningTellsWhyItIsNotToBeHad) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_EXIT(exit_with_error_of_opening(EPERM), testing::ExitedWithCode(EPERM), "");
+  EXPECT_EXIT(exit_with_error_of_opening(ENOSYS), testing::ExitedWithCode(ENOSYS), "");
+  // An older kernel refuses the flags it does not know.
+  EXPECT_EXIT(exit_with_error_of_opening(EINVAL), testing::ExitedWithCode(ENOSYS), "");
+}
+#endif
 
 // --- the fake's own ----------------------------------------------------------------------------------------------------
 
