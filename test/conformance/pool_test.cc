@@ -1,5 +1,6 @@
 // The connection pool: who gets which connection, in which order, and which connections are not used again.
 #include <roost/pool/conn_pool.h>
+#include <roost/sync/chan.h>
 
 #include <stdexcept>
 #include <thread>
