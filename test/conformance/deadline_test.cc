@@ -26,6 +26,19 @@ ROOST_CASE(Deadlines, APastOneBeatsReadyData) {
   }
 }
 
+// DL-01: however far in the past.
+ROOST_CASE(Deadlines, TheEarliestPointIsPastToo) {
+  auto [client, server] = tcp_pair();
+  ASSERT_OK(server.write("data"));
+  for (const Deadline deadline : {Deadline::at(Deadline::Clock::time_point::min()), Deadline::from_ns(0), Deadline::from_ns(-1),
+                                  Deadline::after(Nanoseconds::min()), Deadline::past()}) {
+    ASSERT_OK(client.set_deadline(deadline));
+    EXPECT_TRUE(timed_out(client.read(room)));
+    EXPECT_TRUE(timed_out(client.write("x")));
+    EXPECT_TRUE(timed_out(client.wait_readable()));
+  }
+}
+
 // DL-02
 ROOST_CASE(Deadlines, ReadsSucceedUntilItPasses) {
   auto [client, server] = tcp_pair();
