@@ -18,8 +18,8 @@
 #include <roost/net/listener.h>
 #include <roost/net/on_demand.h>
 #include <roost/net/packet.h>
-#include <roost/net/resolver.h>
 #include <roost/net/pipe.h>
+#include <roost/net/resolver.h>
 #include <roost/net/server.h>
 #include <roost/pool/conn_pool.h>
 #include <roost/runtime.h>

@@ -85,9 +85,10 @@ struct Candidate {
   bool scopes_match = false;
   bool labels_match = false;
   int common_bits = 0;
+  std::size_t place = 0;  // where it stood
 
-  Candidate(const IpAddress& to, const std::optional<IpAddress>& from) noexcept
-      : destination(to.unmapped()), source(from), scope(scope_of(destination)) {
+  Candidate(const IpAddress& to, const std::optional<IpAddress>& from, std::size_t index) noexcept
+      : destination(to.unmapped()), source(from), scope(scope_of(destination)), place(index) {
     const Bytes bytes = as_v6(destination);
     const Policy& policy = policy_for(bytes);
     precedence = policy.precedence;
@@ -104,13 +105,13 @@ struct Candidate {
 
 bool comes_before(const Candidate& a, const Candidate& b) noexcept {
   if (a.source.has_value() != b.source.has_value()) return a.source.has_value();        // rule 1
-  if (!a.source) return false;                                                          // no way to either
+  if (!a.source) return a.place < b.place;                                              // no way to either
   if (a.scopes_match != b.scopes_match) return a.scopes_match;                          // rule 2
   if (a.labels_match != b.labels_match) return a.labels_match;                          // rule 5
   if (a.precedence != b.precedence) return a.precedence > b.precedence;                 // rule 6
   if (a.scope != b.scope) return a.scope < b.scope;                                     // rule 8
-  if (a.destination.is_v6() && b.destination.is_v6()) return a.common_bits > b.common_bits;  // rule 9
-  return false;                                                                         // rule 10
+  if (a.common_bits != b.common_bits) return a.common_bits > b.common_bits;             // rule 9; both v6, or both 0
+  return a.place < b.place;                                                             // rule 10
 }
 
 }  // namespace
@@ -129,15 +130,13 @@ std::optional<IpAddress> source_for(const IpAddress& destination) noexcept {
 
 std::vector<IpAddress> in_order(std::span<const IpAddress> destinations,
                                 std::span<const std::optional<IpAddress>> sources) {
-  std::vector<std::pair<Candidate, IpAddress>> candidates;
+  std::vector<Candidate> candidates;
   candidates.reserve(destinations.size());
-  for (std::size_t i = 0; i < destinations.size(); ++i) {
-    candidates.emplace_back(Candidate(destinations[i], sources[i]), destinations[i]);
-  }
-  std::ranges::stable_sort(candidates, [](const auto& a, const auto& b) { return comes_before(a.first, b.first); });
+  for (std::size_t i = 0; i < destinations.size(); ++i) candidates.emplace_back(destinations[i], sources[i], i);
+  std::ranges::sort(candidates, comes_before);
   std::vector<IpAddress> sorted;
   sorted.reserve(candidates.size());
-  for (const auto& candidate : candidates) sorted.push_back(candidate.second);
+  for (const Candidate& candidate : candidates) sorted.push_back(destinations[candidate.place]);
   return sorted;
 }
 
