@@ -3,8 +3,8 @@
 //   auto exporter = roost::metrics::serve("127.0.0.1:9100");     // GET /metrics
 //
 // The workers count for themselves all the time, at the price of a load and a store; only a scrape adds their counters up.
-// It does so on a thread of roost::blocking(), so no worker waits for it: it visits every fiber (about 0.1 us each) and reads a
-// few files of /proc. docs/metrics.md lists every metric.
+// It does so on a thread of roost::blocking(), so no worker waits for it: it visits every fiber (about half a microsecond each)
+// and reads a few files of /proc. docs/metrics.md lists every metric.
 //
 // A program's own metrics come beside them by prometheus-cpp (a prometheus::Registry is a Collectable), which this header
 // rests on; so it is not part of roost/roost.h.

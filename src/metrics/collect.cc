@@ -186,9 +186,9 @@ void collect_runtime(Builder& out, const Runtime& runtime) {
   out.gauge("roost_fiber_longest_wait_seconds", "How long the fiber waits that was parked first.")
       .value(static_cast<double>(census.longest_wait_ns) / ns_per_s);
   out.counter("roost_fibers_started_total", "Fibers started.").value(stats.fibers_started);
-  out.histogram("roost_fiber_park_seconds", "How long fibers were parked; one park in 256.")
+  out.histogram("roost_fiber_park_seconds", "How long fibers were parked; one park in 1024.")
       .durations(runtime, &WorkerCounters::park_durations);
-  out.histogram("roost_fiber_schedule_latency_seconds", "From a wake-up until the fiber ran; one park in 256.")
+  out.histogram("roost_fiber_schedule_latency_seconds", "From a wake-up until the fiber ran; one park in 1024.")
       .durations(runtime, &WorkerCounters::schedule_latencies);
 
   // --- workers

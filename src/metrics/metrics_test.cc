@@ -116,14 +116,14 @@ TEST(MetricsTest, ConnectionsAndBytesAreCounted) {
 
 TEST(MetricsTest, SomeParksAreTimed) {
   run([] {
-    for (int i = 0; i < 2000; ++i) ASSERT_TRUE(sleep_for(1us));
+    for (int i = 0; i < 8000; ++i) ASSERT_TRUE(sleep_for(1us));
     for (const char* name : {"roost_fiber_park_seconds", "roost_fiber_schedule_latency_seconds"}) {
       bool found = false;
       for (const MetricFamily& family : collect()) {
         if (family.name != name) continue;
         found = true;
         const auto& histogram = family.metric.at(0).histogram;
-        EXPECT_GE(histogram.sample_count, 4u) << name;
+        EXPECT_GE(histogram.sample_count, 2u) << name;
         EXPECT_LE(histogram.sample_count, 200u) << name;
         EXPECT_GT(histogram.sample_sum, 0) << name;
         EXPECT_EQ(histogram.bucket.back().cumulative_count, histogram.sample_count);

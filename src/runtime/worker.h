@@ -102,7 +102,7 @@ class Worker {
   static constexpr std::int64_t poll_interval_min_ns = 10'000;
   static constexpr std::size_t stack_cache_max = 64;
   // One park in so many is timed, exactly: that takes two readings of the clock.
-  static constexpr std::uint64_t park_sample_every = 256;
+  static constexpr std::uint64_t park_sample_every = 1024;
   // Calls that succeed without parking before the fiber gives way.
   static constexpr std::uint32_t budget_max = 128;
 

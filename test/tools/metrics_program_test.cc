@@ -1,6 +1,9 @@
 // `roost echo --metrics`, seen from outside.
 #include <gmock/gmock.h>
 
+#include <fstream>
+#include <iterator>
+
 #include <roost/metrics.h>
 
 #include "tools/program.h"
@@ -79,6 +82,17 @@ TEST_P(MetricsProgram, SaysThatThePortIsTaken) {
   EXPECT_THAT(second.err(), HasSubstr("roost echo: --metrics " + taken + ": the port is in use"));
   first.send_signal(SIGTERM);
   EXPECT_EQ(first.wait(), 0);
+}
+
+TEST(MetricsDocs, ListEveryMetric) {
+  Program echo({"echo", "--listen", "127.0.0.1:0", "--metrics", ":0", "--report-interval", "0"});
+  ASSERT_TRUE(echo.wait_for_output("/metrics\n"));
+  std::ifstream file(ROOST_METRICS_DOC);
+  const std::string text((std::istreambuf_iterator<char>(file)), {});
+  for (const auto& family : scrape(metrics_port(echo.out()))) {
+    EXPECT_THAT(text, HasSubstr("| `" + family.name + "` |")) << "docs/metrics.md lacks it";
+    EXPECT_THAT(text, HasSubstr(" | " + family.help + " |")) << "docs/metrics.md says something else";
+  }
 }
 
 TEST(MetricsProgramOptions, RefusesAnAddressThatIsNone) {
