@@ -50,10 +50,12 @@ std::int64_t now_ns() { return Deadline::at(Deadline::Clock::now()).ns(); }
 
 std::uint64_t to_us(std::int64_t ns) { return ns <= 0 ? 0 : static_cast<std::uint64_t>(ns / 1000); }
 
-// Dials in flight at once: what a quarter of a second of the schedule needs. A server that answers later than that slows
-// the schedule down, which the report shows as a lower rate, instead of piling up half-open connections.
-std::size_t dialers(double rate_of_process) {
-  return static_cast<std::size_t>(std::clamp(rate_of_process / 4, 4.0, 256.0));
+// Fibers that open connections: each waits until its connection has had its first answer before it opens the next, so this
+// is how many may be without one. A quarter of a second of the schedule: a server that takes longer to accept and answer
+// slows the schedule down, which the report shows as a lower rate. Without that bound the kernel would go on connecting
+// by itself, and thousands of connections would time out in the server's accept queue.
+std::size_t openers(double rate_of_process) {
+  return static_cast<std::size_t>(std::clamp(rate_of_process / 4, 16.0, 256.0));
 }
 
 }  // namespace
@@ -101,7 +103,7 @@ int Client::work() {
   while (begin_ns_ == 0 && !leaving_) sleep_for(tick);
 
   const double rate_of_process = options_.rate / plan_.processes;
-  for (std::size_t i = 0; i < dialers(rate_of_process); ++i) go({.name = "dialer"}, [this] { open_connections(); });
+  for (std::size_t i = 0; i < openers(rate_of_process); ++i) go({.name = "opener"}, [this] { open_connections(); });
 
   // The run is over when its end has passed and every message that was due has its answer or its time-out. A fiber whose
   // timer fires late is not counted as in flight yet, hence the two quiet looks in a row.
@@ -165,21 +167,31 @@ void Client::open_connections() {
     ++counters.established;
     ++counters.open;
     counters.peak = std::max(counters.peak, counters.open);
-    auto started = try_go({.name = "connection", .stack_bytes = connection_stack_bytes},
-                          [this, number, conn = std::move(*conn)]() mutable { drive(std::move(conn), number); });
-    if (!started) {
-      --counters.open;
-      ++counters.dropped;
-      ++counters.settled;
-      ++figures_.failures[failure_name(started.error())];
+
+    std::error_code lost = greet(*conn, number);
+    if (lost == std::errc::operation_canceled) return;
+    ++counters.settled;
+    if (!lost) {
+      auto started = try_go({.name = "connection", .stack_bytes = connection_stack_bytes},
+                            [this, number, moved = std::move(*conn)]() mutable { drive(std::move(moved), number); });
+      if (!started) lost = started.error();
     }
+    if (lost) count_broken(lost);
   }
 }
 
-// The life of one connection.
-void Client::drive(net::Conn conn, std::uint64_t number) {
-  const std::error_code error = converse(conn, number);
-  conn.close();
+// The first message goes out at once: it proves that the server has really taken the connection, which for the kernel stands
+// before the server has seen it.
+std::error_code Client::greet(net::Conn& conn, std::uint64_t number) {
+  const std::int64_t sent_ns = now_ns();
+  if (auto lost = exchange(conn, number, 0); lost) return lost;
+  const std::uint64_t took_us = to_us(now_ns() - sent_ns);
+  figures_.histograms[Figures::first_echo].record(took_us);
+  figures_.histograms[Figures::recent].record(took_us);
+  return {};
+}
+
+void Client::count_broken(std::error_code error) {
   --figures_.counters.open;
   // Canceled: the load is over. Everything else broke a connection that should have stood.
   if (error == std::errc::operation_canceled) return;
@@ -187,20 +199,18 @@ void Client::drive(net::Conn conn, std::uint64_t number) {
   ++figures_.failures[failure_name(error)];
 }
 
-std::error_code Client::converse(net::Conn& conn, std::uint64_t number) {
-  // The first message goes out at once: it proves that the server has really taken the connection, which for the
-  // kernel stands before the server has seen it.
-  const std::int64_t sent_ns = now_ns();
-  const std::error_code lost = exchange(conn, number, 0);
-  ++figures_.counters.settled;
-  if (lost) return lost;
-  const std::uint64_t took_us = to_us(now_ns() - sent_ns);
-  figures_.histograms[Figures::first_echo].record(took_us);
-  figures_.histograms[Figures::recent].record(took_us);
-
-  if (!options_.closed_loop) return ping_on_schedule(conn, number, 1);
-  if (is_active(number, options_.connections, options_.active)) return ping_in_a_loop(conn, number, 1);
-  return stand(conn, Deadline::none());
+// The life of one connection, from its first answer on.
+void Client::drive(net::Conn conn, std::uint64_t number) {
+  std::error_code end;
+  if (!options_.closed_loop) {
+    end = ping_on_schedule(conn, number, 1);
+  } else if (is_active(number, options_.connections, options_.active)) {
+    end = ping_in_a_loop(conn, number, 1);
+  } else {
+    end = stand(conn, Deadline::none());
+  }
+  conn.close();
+  count_broken(end);
 }
 
 std::error_code Client::ping_on_schedule(net::Conn& conn, std::uint64_t number, std::uint32_t sequence) {

@@ -71,7 +71,7 @@ class Client {
   void listen_to_parent();
   void open_connections();
   void drive(net::Conn conn, std::uint64_t number);
-  std::error_code converse(net::Conn& conn, std::uint64_t number);
+  std::error_code greet(net::Conn& conn, std::uint64_t number);
   std::error_code ping_on_schedule(net::Conn& conn, std::uint64_t number, std::uint32_t sequence);
   std::error_code ping_in_a_loop(net::Conn& conn, std::uint64_t number, std::uint32_t sequence);
   std::error_code stand(net::Conn& conn, Deadline until);
@@ -79,6 +79,7 @@ class Client {
   std::error_code send(net::Conn& conn, const Payload& payload);
   std::error_code receive(net::Conn& conn, const Payload& payload);
   void count_loss(std::error_code error);
+  void count_broken(std::error_code error);
   void count_answer(std::int64_t due_ns, std::int64_t sent_ns, std::int64_t answered_ns);
   void send_progress();
 

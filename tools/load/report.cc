@@ -67,9 +67,9 @@ std::string Record::limited_by() const {
   if (ramp_busy > 0.9) {
     return fmt::format("CPU: the machine's processors were {:.0f} % busy while connections opened", 100 * ramp_busy);
   }
-  const std::uint64_t p99 = figures.histograms[Figures::connect].percentile(0.99);
+  const std::uint64_t p99 = std::max(figures.histograms[Figures::connect].percentile(0.99), figures.histograms[Figures::first_echo].percentile(0.99));
   if (p99 > 100'000) {
-    return fmt::format("the server's accepting: one connection in a hundred took {} or longer (a full accept queue? see roost doctor)",
+    return fmt::format("the server's accepting and answering: a connection in a hundred took {} or longer (a full accept queue? see roost doctor)",
                        format_us(static_cast<double>(p99)));
   }
   return fmt::format("neither the rate asked for nor CPU ({:.0f} % busy); more processes (--processes) may help", 100 * ramp_busy);
