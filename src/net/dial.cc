@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <roost/go.h>
+#include <roost/sync/context.h>
 #include <roost/net/resolver.h>
 #include <roost/time/sleep.h>
 
@@ -101,7 +102,7 @@ Result<void> finish_connect(PollDesc& desc, Deadline deadline) {
 
 Result<Conn> connect_once(const Dialer& dialer, const Network& network, const Address& remote, Deadline deadline) {
   if (deadline.has_passed()) return fail(Errc::deadline_exceeded);
-  if (runtime::current_is_canceled()) return fail(Errc::canceled);
+  if (const std::error_code interrupted = runtime::current_interruption()) return fail(interrupted);
   const auto local = local_for(dialer, network, remote);
   if (!local) return fail(local.error());
   auto fd = open_socket(network, remote);
@@ -162,7 +163,7 @@ Result<Conn> dial_serial(const Dialer& dialer, const Network& network, std::span
   for (std::size_t i = 0; i < remotes.size(); ++i) {
     auto conn = connect(dialer, network, remotes[i], share_of(deadline, remotes.size() - i));
     if (conn) return conn;
-    if (conn.error() == Errc::canceled || deadline.has_passed()) return conn;
+    if (runtime::current_is_canceled() || deadline.has_passed()) return conn;
     if (i == 0) first_error = conn.error();  // the most telling one: addresses come best first
   }
   return fail(first_error);
@@ -172,7 +173,7 @@ Result<Conn> dial_race(const Dialer& dialer, const Network& network, std::span<c
                        std::span<const Endpoint> fallbacks, Deadline deadline) {
   if (fallbacks.empty() || dialer.fallback_delay.count() < 0) {
     Result<Conn> conn = dial_serial(dialer, network, primaries, deadline);
-    if (conn || fallbacks.empty() || conn.error() == Errc::canceled || deadline.has_passed()) return conn;
+    if (conn || fallbacks.empty() || runtime::current_is_canceled() || deadline.has_passed()) return conn;
     auto second = dial_serial(dialer, network, fallbacks, deadline);
     if (!second && !primaries.empty()) return conn;
     return second;
@@ -191,8 +192,10 @@ Result<Conn> dial_race(const Dialer& dialer, const Network& network, std::span<c
   Runner primary{.remotes = primaries};
   Runner fallback{.remotes = fallbacks};
   const runtime::Waiter self = runtime::current_waiter();
+  const Context context = this_fiber::context();  // the control hook shall see its caller's values
   const auto start = [&](Runner& runner) {
-    auto begun = try_go({.name = "dial"}, [&dialer, &network, &runner, deadline, self] {
+    auto begun = try_go({.name = "dial"}, [&dialer, &network, &runner, &context, deadline, self] {
+      const ContextScope scope(context);
       runner.result = dial_serial(dialer, network, runner.remotes, deadline);
       runner.done.store(true, std::memory_order_release);
       runtime::unpark(self);
@@ -226,7 +229,7 @@ Result<Conn> dial_race(const Dialer& dialer, const Network& network, std::span<c
     runner->handle.join();
   }
   if (won != nullptr) return std::move(*won);
-  if (runtime::current_is_canceled()) return fail(Errc::canceled);
+  if (const std::error_code interrupted = runtime::current_interruption()) return fail(interrupted);
   return std::move(primary.result);
 }
 

@@ -73,7 +73,7 @@ struct PipeConn::Core {
   // What a call of that direction fails with before anything else is looked at.
   std::error_code blocked(End& own, Direction direction) noexcept {
     if (own.mutex.is_closed()) return Errc::closed;
-    if (runtime::current_is_canceled()) return Errc::canceled;
+    if (const std::error_code interrupted = runtime::current_interruption()) return interrupted;
     const std::int64_t limit = own.deadlines_ns[static_cast<std::size_t>(index_of(direction))].load(std::memory_order_seq_cst);
     if (limit != base::never_ns && base::now_ns() >= limit) return Errc::deadline_exceeded;
     return {};

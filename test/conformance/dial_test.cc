@@ -7,6 +7,8 @@
 #include <random>
 #include <set>
 
+#include <roost/sync/context.h>
+
 #include "conformance/conn_suite.h"
 #include "net/dial_race.h"
 
@@ -434,7 +436,49 @@ ROOST_CASE(Dialling, TheControlHookRunsWhereItsCallerIs) {
     return {};
   };
   EXPECT_OK(dialer.dial("tcp", server.at().to_string()));
-  EXPECT_EQ(seen, caller);  // and so whatever belongs to the fiber, its context above all, is the caller's
+  EXPECT_EQ(seen, caller);
+}
+
+// DI-17: and under its caller's context, also where a race runs it on fibers of its own.
+ROOST_CASE(Dialling, TheControlHookSeesItsCallersContext) {
+  const Server v4;
+  const Server v6("[::1]:0");
+  const BlackHole slow4;
+  struct Tag {
+    int value = 0;
+  };
+  std::atomic<int> calls{0};
+  net::Dialer dialer;
+  dialer.fallback_delay = 0ns;
+  dialer.control = [&](int, std::string_view, std::string_view) -> Result<void> {
+    const Tag* tag = this_fiber::context().value<Tag>();
+    EXPECT_TRUE(tag != nullptr && tag->value == 42);
+    ++calls;
+    return {};
+  };
+  with_context(with_value(Context(), Tag{42}), [&] {
+    EXPECT_OK(dialer.dial(v4.at()));
+    EXPECT_OK(dialer.dial_any(std::array{slow4.at, v6.at()}));
+  });
+  EXPECT_EQ(calls.load(), 3);
+}
+
+// DI-03: a context's end ends a dial as well, with its own reason.
+ROOST_CASE(Dialling, EndsWithItsContext) {
+  const BlackHole hole;
+  const BlackHole hole6("[::1]");
+  const std::array both{hole.at, hole6.at};
+  auto [context, cancel] = with_cancel(Context());
+  auto dialing = go(context, [&] { return net::dial(hole.at); });
+  auto racing = go(context, [&] { return net::Dialer{.fallback_delay = 1ms}.dial_any(both); });
+  ASSERT_TRUE(writing(4));
+  cancel();
+  within(4s, [&] {
+    EXPECT_ERROR(dialing.join(), std::errc::operation_canceled);
+    EXPECT_ERROR(racing.join(), std::errc::operation_canceled);
+  });
+  auto timed = with_timeout(Context(), 10ms);
+  within(4s, [&] { EXPECT_TRUE(timed_out(go(timed.context, [&] { return net::dial(hole.at); }).join())); });
 }
 
 // --- errors --------------------------------------------------------------------------------------------------------

@@ -3,12 +3,14 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "conformance/setups.h"
 
@@ -93,6 +95,39 @@ inline void echo(io::Stream& conn) {
     if (!got || *got == 0) return;
     if (!conn.write(std::span<const std::byte>(buffer.data(), *got))) return;
   }
+}
+
+// Copies `bytes`, written in pieces, from one connection through another; true if they came whole.
+inline bool copy_through(Pair in, Pair out, std::size_t bytes, std::size_t piece_bytes) {
+  auto copying = go([&] {
+    auto copied = io::copy(out.client, in.server);
+    static_cast<void>(out.client.close_write());
+    return copied;
+  });
+  auto sending = go([&] {
+    std::vector<std::byte> piece(piece_bytes);
+    std::uint64_t sum = 0;
+    for (std::size_t at = 0; at < bytes; at += piece.size()) {
+      piece.resize(std::min(piece_bytes, bytes - at));
+      for (std::size_t i = 0; i < piece.size(); i += 61) {
+        piece[i] = static_cast<std::byte>(at + i * 31);
+        sum += static_cast<std::uint64_t>(piece[i]);
+      }
+      if (!in.client.write(piece)) break;
+      for (std::size_t i = 0; i < piece.size(); i += 61) piece[i] = std::byte{0};
+    }
+    static_cast<void>(in.client.close_write());
+    return sum;
+  });
+  std::vector<std::byte> buffer(1 << 20);
+  std::uint64_t sum = 0;
+  std::uint64_t got_bytes = 0;
+  for (auto got = out.server.read(buffer); got && *got > 0; got = out.server.read(buffer)) {
+    got_bytes += *got;
+    for (std::size_t i = 0; i < *got; ++i) sum += static_cast<std::uint64_t>(buffer[i]);
+  }
+  const bool same = sum == sending.join();
+  return copying.join().value_or(0) == bytes && got_bytes == bytes && same;
 }
 
 }  // namespace roost::test

@@ -1,6 +1,5 @@
 // Streams of bytes: whole and vectored writes, copying inside the kernel.
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -207,39 +206,6 @@ std::size_t open_descriptors() {
   return count;
 }
 
-// Copies `bytes`, written in pieces, from one connection through another; true if they came whole.
-bool copy_through(Pair in, Pair out, std::size_t bytes, std::size_t piece_bytes) {
-  auto copying = go([&] {
-    auto copied = io::copy(out.client, in.server);
-    static_cast<void>(out.client.close_write());
-    return copied;
-  });
-  auto sending = go([&] {
-    std::vector<std::byte> piece(piece_bytes);
-    std::uint64_t sum = 0;
-    for (std::size_t at = 0; at < bytes; at += piece.size()) {
-      piece.resize(std::min(piece_bytes, bytes - at));
-      for (std::size_t i = 0; i < piece.size(); i += 61) {
-        piece[i] = static_cast<std::byte>(at + i * 31);
-        sum += static_cast<std::uint64_t>(piece[i]);
-      }
-      if (!in.client.write(piece)) break;
-      for (std::size_t i = 0; i < piece.size(); i += 61) piece[i] = std::byte{0};
-    }
-    static_cast<void>(in.client.close_write());
-    return sum;
-  });
-  std::vector<std::byte> buffer(1 << 20);
-  std::uint64_t sum = 0;
-  std::uint64_t got_bytes = 0;
-  for (auto got = out.server.read(buffer); got && *got > 0; got = out.server.read(buffer)) {
-    got_bytes += *got;
-    for (std::size_t i = 0; i < *got; ++i) sum += static_cast<std::uint64_t>(buffer[i]);
-  }
-  const bool same = sum == sending.join();
-  return copying.join().value_or(0) == bytes && got_bytes == bytes && same;
-}
-
 // SP-01
 ROOST_CASE(Streams, ConnectionsAreSplicedIntoEachOther) {
   EXPECT_TRUE(copy_through(tcp_pair(), tcp_pair(), 128, 128));
@@ -409,36 +375,6 @@ ROOST_CASE(Streams, AFileAndABufferedSourceGoToAPipeInMemoryToo) {
   });
   EXPECT_TRUE(read_exactly(two, 100'000).value_or("") == text_of(path));
   EXPECT_EQ(copying.join().value_or(0), 100'000u);
-}
-
-// --- large ---------------------------------------------------------------------------------------------------------
-
-// SP-01: 1 GiB in pieces of 5 MiB.
-TEST(LargeStreams, AGibibyteIsSpliced) {
-  run([] { EXPECT_TRUE(copy_through(tcp_pair(), tcp_pair(), std::size_t{1} << 30, 5 << 20)); });
-}
-
-// WV-05: more than 5 GiB as one element. Anonymous memory that is only read costs nothing.
-TEST(LargeStreams, MoreThanTwoToThe32BytesAreOneElement) {
-  constexpr std::size_t bytes = (std::size_t{5} << 30) + 12'345;
-  void* zeros = ::mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  ASSERT_NE(zeros, MAP_FAILED);
-  run([&] {
-    auto [client, server] = tcp_pair();
-    auto sending = go([&conn = client, zeros] {
-      const std::array<std::span<const std::byte>, 2> pieces{io::as_bytes("<"),
-                                                             std::span(static_cast<const std::byte*>(zeros), bytes)};
-      const auto wrote = conn.write_vectored(pieces);
-      static_cast<void>(conn.close_write());
-      return wrote;
-    });
-    std::vector<std::byte> buffer(4 << 20);
-    std::size_t total = 0;
-    for (auto got = server.read(buffer); got && *got > 0; got = server.read(buffer)) total += *got;
-    EXPECT_EQ(total, bytes + 1);
-    EXPECT_EQ(sending.join().value_or(0), bytes + 1);
-  });
-  ::munmap(zeros, bytes);
 }
 
 }  // namespace

@@ -34,7 +34,8 @@ struct Dialer {
   KeepAlive keep_alive{};
   bool no_delay = true;
   // Called with each socket's raw descriptor before it is bound and connected. `network` names the family: "tcp4", "udp6",
-  // "unix". An error ends that attempt with that error. May run on a fiber of dial()'s own, but one at a time per family.
+  // "unix". An error ends that attempt with that error. When both families are
+  // raced it runs on a fiber of dial()'s own for each, perhaps at the same time, under the caller's context.
   std::function<Result<void>(int fd, std::string_view network, std::string_view address)> control = nullptr;
   // Looks host and service names up. Null: Resolver::system(). Not owned.
   Resolver* resolver = nullptr;
@@ -46,7 +47,7 @@ struct Dialer {
   //   connection_refused, network_unreachable, host_unreachable, address_not_available (out of local ports), ...   as connect(2)
   //   too_many_files_open    a process or system limit; `roost doctor` says which
   //   host_not_found, name_server_failure   (Errc) as Resolver::resolve(), whose other errors may come, too
-  //   operation_canceled     the runtime stops or the fiber was canceled; no descriptor is left open
+  //   operation_canceled     the runtime stops, or the fiber or its context was canceled; no descriptor is left open
   //   invalid_argument       (Errc::bad_address) a malformed address, or `local` is of the wrong kind
   //   no_suitable_address    (Errc) `local`, or a literal address, is not of the network's family
   //   address_family_not_supported   (Errc::unknown_network)
