@@ -289,7 +289,8 @@ bool Runtime::prepare_sleep(Worker& worker) noexcept {
     }
   }
   if (!work) return true;
-  end_sleep(worker);
+  // Somebody may have picked this worker to look for work just now: then it does, or the count of those who do would stay.
+  if (end_sleep(worker)) worker.searching_ = true;
   return false;
 }
 

@@ -223,7 +223,7 @@ Fiber* Worker::find_work() {
     if (Fiber* fiber = queue.pop()) {
       if (searching_) {
         searching_ = false;
-        if (runtime_.end_search() && !queue.empty()) runtime_.wake_one();
+        if (runtime_.end_search() && (!queue.empty() || !runtime_.shared.empty())) runtime_.wake_one();
       }
       return fiber;
     }
