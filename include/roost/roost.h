@@ -5,8 +5,13 @@
 #include <roost/fiber_local.h>
 #include <roost/go.h>
 #include <roost/io/copy.h>
+#include <roost/io/limit.h>
+#include <roost/io/multi.h>
+#include <roost/io/pipe.h>
 #include <roost/io/reader.h>
+#include <roost/io/scanner.h>
 #include <roost/io/stream.h>
+#include <roost/io/tee.h>
 #include <roost/io/writer.h>
 #include <roost/net/address.h>
 #include <roost/net/buffers.h>

@@ -12,6 +12,12 @@ namespace {
 std::atomic<ManualClock*> manual_clock{nullptr};
 std::atomic<void (*)() noexcept> on_advance{nullptr};
 
+std::int64_t read_resolution() noexcept {
+  timespec resolution;
+  ::clock_getres(CLOCK_MONOTONIC_COARSE, &resolution);
+  return resolution.tv_nsec;
+}
+
 std::int64_t read_clock(clockid_t id) noexcept {
   timespec time;
   ::clock_gettime(id, &time);
@@ -19,6 +25,8 @@ std::int64_t read_clock(clockid_t id) noexcept {
 }
 
 }  // namespace
+
+const std::int64_t detail_coarse_tick_ns = read_resolution();
 
 std::int64_t now_ns() noexcept {
   if (const ManualClock* manual = manual_clock.load(std::memory_order_acquire)) [[unlikely]] return manual->now_ns();
@@ -30,14 +38,6 @@ std::int64_t coarse_now_ns() noexcept {
   return read_clock(CLOCK_MONOTONIC_COARSE);
 }
 
-std::int64_t coarse_tick_ns() noexcept {
-  static const std::int64_t tick = [] {
-    timespec resolution;
-    ::clock_getres(CLOCK_MONOTONIC_COARSE, &resolution);
-    return static_cast<std::int64_t>(resolution.tv_nsec);
-  }();
-  return tick;
-}
 
 ManualClock::ManualClock(std::int64_t start_ns) noexcept : now_ns_(start_ns) {
   ManualClock* expected = nullptr;

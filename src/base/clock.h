@@ -13,7 +13,9 @@ inline constexpr std::int64_t never_ns = std::numeric_limits<std::int64_t>::max(
 [[nodiscard]] std::int64_t now_ns() noexcept;
 // A time never later than now_ns() and at most coarse_tick_ns() behind it. About 5 ns (CLOCK_MONOTONIC_COARSE).
 [[nodiscard]] std::int64_t coarse_now_ns() noexcept;
-[[nodiscard]] std::int64_t coarse_tick_ns() noexcept;
+// Set before main: no guard is checked at each use.
+extern const std::int64_t detail_coarse_tick_ns;
+[[nodiscard]] inline std::int64_t coarse_tick_ns() noexcept { return detail_coarse_tick_ns; }
 
 // Adds without overflow; anything beyond the end is never_ns.
 [[nodiscard]] constexpr std::int64_t saturating_add(std::int64_t ns, std::int64_t span) noexcept {

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "net/io_loop.h"
 #include "net/socket.h"
+#include "net/sys.h"
 #include "net/splice.h"
 #include "runtime/worker.h"
 
@@ -76,7 +77,7 @@ constexpr std::size_t bytes_at_once_max = 1 << 20;
 
 ssize_t send_pieces(int fd, Pieces pieces, std::size_t offset, std::size_t bytes_max) noexcept {
   if (pieces.size() == 1) {
-    return ::send(fd, pieces[0].data() + offset, std::min(pieces[0].size() - offset, bytes_max), MSG_NOSIGNAL);
+    return sys::send(fd, pieces[0].data() + offset, std::min(pieces[0].size() - offset, bytes_max), MSG_NOSIGNAL);
   }
   return pieces.size() <= pieces_on_stack ? send_few(fd, pieces, offset) : send_many(fd, pieces, offset);
 }
@@ -118,7 +119,7 @@ Result<std::size_t> Conn::read(std::span<std::byte> out) {
     return 0;
   }
   return try_and_wait(desc, Direction::read, [&](int fd, std::uint64_t edge) {
-    const ssize_t count = ::recv(fd, out.data(), out.size(), 0);
+    const ssize_t count = sys::recv(fd, out.data(), out.size(), 0);
     // A short read has emptied a stream socket; the next call parks without asking the kernel first.
     if (count >= 0 && static_cast<std::size_t>(count) < out.size()) desc.drained(Direction::read, edge);
     return count;
@@ -138,12 +139,26 @@ Result<std::size_t> Conn::read_vectored(std::span<const std::span<std::byte>> pi
 
 Result<std::size_t> Conn::write_some(std::span<const std::byte> data) {
   return one_call(desc_, Direction::write,
-                  [&](int fd, std::uint64_t) { return ::send(fd, data.data(), data.size(), MSG_NOSIGNAL); });
+                  [&](int fd, std::uint64_t) { return sys::send(fd, data.data(), data.size(), MSG_NOSIGNAL); });
 }
 
 Result<std::size_t> Conn::write(std::span<const std::byte> data) {
-  const std::array<std::span<const std::byte>, 1> one{data};
-  return write_vectored(one);
+  if (desc_ == nullptr) return fail(Errc::closed);
+  PollDesc& desc = *desc_;
+  const PollDesc::Call call(desc, Direction::write);
+  if (!call) return fail(Errc::closed);
+  const bool is_message = desc.content() == PollDesc::Content::messages;
+  // Nearly always the first try takes all of it.
+  std::size_t total = 0;
+  for (;;) {
+    const auto rest = data.subspan(total);
+    const auto sent = try_and_wait(desc, Direction::write, [&](int fd, std::uint64_t) {
+      return sys::send(fd, rest.data(), is_message ? rest.size() : std::min(rest.size(), bytes_at_once_max), MSG_NOSIGNAL);
+    });
+    if (!sent) return sent;
+    total += *sent;
+    if (total == data.size() || is_message) return total;
+  }
 }
 
 Result<std::size_t> Conn::write_vectored(Pieces pieces) {

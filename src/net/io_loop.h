@@ -28,7 +28,9 @@ template <class Attempt>
 Result<std::size_t> try_and_wait(PollDesc& desc, Direction direction, Attempt&& attempt) {
   for (;;) {
     // Before every try, because an expired deadline beats ready data.
-    if (const std::error_code error = desc.blocked(direction)) return fail(runtime::count_failure(error));
+    if (desc.maybe_blocked(direction)) [[unlikely]] {
+      if (const std::error_code error = desc.blocked(direction)) return fail(runtime::count_failure(error));
+    }
     if (!desc.maybe_ready(direction)) {
       if (auto ready = desc.wait(direction); !ready) return fail(runtime::count_failure(ready.error()));
       continue;
@@ -61,7 +63,10 @@ inline Result<void> wait_ready(PollDesc* desc, Direction direction) {
   if (desc == nullptr) return fail(Errc::closed);
   const PollDesc::Call call(*desc, direction);
   if (!call) return fail(Errc::closed);
-  if (const std::error_code error = desc->blocked(direction)) return fail(error);
+  // wait() looks for itself before it parks.
+  if (desc->maybe_ready(direction)) {
+    if (const std::error_code error = desc->blocked(direction)) return fail(error);
+  }
   return desc->wait(direction);
 }
 

@@ -216,23 +216,13 @@ void PollDesc::wake_waiter(Direction direction, std::uint64_t word) noexcept {
 
 // --- waiting -------------------------------------------------------------------------------------------------------
 
-std::int64_t PollDesc::limit_ns(Direction direction) const noexcept {
-  std::int64_t limit = deadlines_ns_[index_of(direction)].load(std::memory_order_seq_cst);
-  if (const std::int64_t idle = idle_ns_.load(std::memory_order_relaxed); idle != 0) {
-    limit = std::min(limit, base::saturating_add(last_activity_ns_.load(std::memory_order_relaxed), idle));
-  }
-  return limit;
-}
-
 std::error_code PollDesc::blocked(Direction direction) noexcept {
+  if (!maybe_blocked(direction)) [[likely]] return {};
   if (mutex_.is_closed()) return Errc::closed;
   if (const std::error_code interrupted = runtime::current_interruption()) return interrupted;
+  // The coarse clock is a quarter of the price; this one is asked only within a tick of the deadline.
   const std::int64_t limit = limit_ns(direction);
-  if (limit == base::never_ns) return {};
-  // The coarse clock is a quarter of the price; the real one is asked only within a tick of the deadline.
-  const std::int64_t coarse = base::coarse_now_ns();
-  if (limit > 2 * base::coarse_tick_ns() && coarse < limit - 2 * base::coarse_tick_ns()) [[likely]] return {};
-  if (base::now_ns() >= limit) return Errc::deadline_exceeded;
+  if (limit != base::never_ns && base::now_ns() >= limit) return Errc::deadline_exceeded;
   return {};
 }
 
@@ -249,14 +239,16 @@ Result<void> PollDesc::wait(Direction direction) noexcept {
     // seq_cst here and in whoever changes a condition (close, set_deadline): each first stores and then looks at the other's
     // store, so that either this fiber sees the new condition below, or the changer sees the fiber and wakes it.
     if (!word.compare_exchange_strong(state, own, std::memory_order_seq_cst)) continue;
-    std::error_code error = blocked(direction);
-    if (!error) {
-      if (const std::int64_t limit = limit_ns(direction); armed_ns_.load(std::memory_order_seq_cst) > limit) arm(limit);
-      runtime::park(reason, this);
-      error = blocked(direction);
+    if (maybe_blocked(direction)) [[unlikely]] {
+      if (const std::error_code error = blocked(direction)) {
+        withdraw(direction, own, is_state);
+        return fail(error);
+      }
     }
+    if (const std::int64_t limit = limit_ns(direction); armed_ns_.load(std::memory_order_seq_cst) > limit) arm(limit);
+    runtime::park(reason, this);
+    // Woken by an edge, the word says "ready"; woken for another reason, the next round finds out which.
     withdraw(direction, own, is_state);
-    if (error) return fail(error);
   }
 }
 

@@ -26,6 +26,7 @@
 // Lock order: PollDesc::timer_lock_ before TimerQueue's lock; FdMutex's lock is a leaf.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 
@@ -96,6 +97,13 @@ class alignas(64) PollDesc : public time::Timer {
   bool take_sleeper() noexcept;
   // What wait() would fail with now; to be asked before every try, because an expired deadline beats ready data.
   [[nodiscard]] std::error_code blocked(Direction direction) noexcept;
+  // The same question where the answer is nearly always no: three loads, and a coarse clock if there is a deadline. May say
+  // yes near a deadline; blocked() then knows.
+  [[nodiscard]] bool maybe_blocked(Direction direction) const noexcept {
+    if (mutex_.is_closed() || runtime::current_is_canceled()) return true;
+    const std::int64_t limit = limit_ns(direction);
+    return limit != base::never_ns && base::coarse_now_ns() + 2 * base::coarse_tick_ns() >= limit;
+  }
 
   // False: a call of that direction is known to find nothing.
   [[nodiscard]] bool maybe_ready(Direction direction) const noexcept {
@@ -191,28 +199,34 @@ class alignas(64) PollDesc : public time::Timer {
   static constexpr bool is_sleeper(std::uint64_t word) noexcept { return (word & (is_state | sleeper_tag)) == sleeper_tag; }
   void post_edge(Direction direction, bool is_hangup) noexcept;
   void withdraw(Direction direction, std::uint64_t fiber_word, std::uint64_t state) noexcept;
-  [[nodiscard]] std::int64_t limit_ns(Direction direction) const noexcept;
+  [[nodiscard]] std::int64_t limit_ns(Direction direction) const noexcept {
+    std::int64_t limit = deadlines_ns_[static_cast<int>(direction)].load(std::memory_order_seq_cst);
+    if (const std::int64_t idle = idle_ns_.load(std::memory_order_relaxed); idle != 0) [[unlikely]] {
+      limit = std::min(limit, base::saturating_add(last_activity_ns_.load(std::memory_order_relaxed), idle));
+    }
+    return limit;
+  }
   void arm(std::int64_t when_ns) noexcept;
   void disarm() noexcept;
   static void on_timer(time::Timer& timer) noexcept;
   void check_timer() noexcept;
 
-  // First line: what every call touches.
+  // The first two lines are what every call touches; the timer's node and the turns share them.
   std::atomic<std::uint64_t> words_[2];
   std::atomic<std::int64_t> deadlines_ns_[2];
-  // (the Timer base and the above share it)
-
   runtime::FdMutex mutex_;
-  std::atomic<std::int64_t> idle_ns_{0};            // 0: no idle time-out
-  std::atomic<std::int64_t> last_activity_ns_{0};
   std::atomic<std::int64_t> armed_ns_{base::never_ns};  // when timer fires; never_ns: not armed. Stored under timer_lock_
-  std::atomic<std::uintptr_t> closer_{0};           // a Waiter: whoever waits for the last caller to leave
+  std::atomic<std::int64_t> idle_ns_{0};            // 0: no idle time-out
   int fd_ = -1;
   std::atomic<std::uint32_t> generation_{0};
+  std::atomic<std::int64_t> last_activity_ns_{0};
   const std::uint32_t slot_;
   std::uint16_t worker_ = 0;                        // whose poller watches it
   bool keep_open_ = false;                          // detach(): do not close the number
   Content content_ = Content::tcp;
+
+  // The rest: opening and closing.
+  std::atomic<std::uintptr_t> closer_{0};           // a Waiter: whoever waits for the last caller to leave
   std::atomic<bool> lent_{false};                   // the number was shown to somebody
   std::atomic<bool> closed_now_{false};             // the descriptor is closed, or handed out
   base::SpinLock timer_lock_;
