@@ -6,6 +6,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <limits>
 #include <string_view>
@@ -57,6 +59,32 @@ T to_number(std::string_view text) {
 double ticks_to_seconds(std::uint64_t ticks) {
   static const double per_second = static_cast<double>(::sysconf(_SC_CLK_TCK));
   return static_cast<double>(ticks) / per_second;
+}
+
+// Bytes in the caches of file systems, names included where they can be told apart.
+std::uint64_t file_system_slab_bytes(std::string_view slabinfo) {
+  constexpr std::uint64_t name_bytes = 192;  // a dentry
+  std::uint64_t bytes = 0;
+  while (!slabinfo.empty()) {
+    const std::string_view line = slabinfo.substr(0, slabinfo.find('\n'));
+    slabinfo.remove_prefix(std::min(slabinfo.size(), line.size() + 1));
+    // name active objects size objects_per_slab pages_per_slab : tunables ... : slabdata active_slabs slabs shared
+    const std::string_view name = line.substr(0, line.find(' '));
+    const bool of_files = (name.ends_with("inode_cache") && name != "sock_inode_cache" && name != "lsm_inode_cache") ||
+                          name == "buffer_head" || name == "radix_tree_node";
+    if (!of_files) continue;
+    std::array<std::uint64_t, 5> values{};
+    const char* at = line.data() + name.size();
+    const char* const end = line.data() + line.size();
+    for (std::uint64_t& value : values) {
+      while (at != end && *at == ' ') ++at;
+      at = std::from_chars(at, end, value).ptr;
+    }
+    const auto [active, objects, size, per_slab, pages] = values;
+    if (per_slab > 0) bytes += objects / per_slab * pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+    if (name == "proc_inode_cache") bytes += active * name_bytes;
+  }
+  return bytes;
 }
 
 }  // namespace
@@ -124,7 +152,8 @@ std::uint64_t read_anonymous_bytes(const std::vector<pid_t>& processes) {
 KernelMemory read_kernel_memory() {
   const std::string meminfo = read_file("/proc/meminfo");
   KernelMemory memory;
-  memory.slab_bytes = number_after(meminfo, "Slab:").value_or(0) * 1024;
+  const std::uint64_t slab_bytes = number_after(meminfo, "Slab:").value_or(0) * 1024;
+  memory.slab_bytes = slab_bytes - std::min(slab_bytes, file_system_slab_bytes(read_file("/proc/slabinfo")));
   memory.page_table_bytes = number_after(meminfo, "PageTables:").value_or(0) * 1024;
   const std::string sockstat = read_file("/proc/net/sockstat");
   const std::size_t tcp = sockstat.find("TCP:");

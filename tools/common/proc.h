@@ -35,7 +35,10 @@ ProcessUsage read_usage(const std::vector<pid_t>& processes);
 std::uint64_t read_anonymous_bytes(const std::vector<pid_t>& processes);
 
 struct KernelMemory {
-  std::uint64_t slab_bytes = 0;         // all kernel objects: sockets, inodes, epoll items, ...
+  // Kernel objects: sockets, their inodes and names, epoll items, ... Where /proc/slabinfo may be read (by root), without the
+  // caches of file systems, which grow with whatever is read meanwhile: listing the descriptors of a process with a
+  // million connections alone makes a million inodes of /proc.
+  std::uint64_t slab_bytes = 0;
   std::uint64_t page_table_bytes = 0;
   std::uint64_t tcp_buffer_bytes = 0;   // data in TCP's send and receive queues (this network namespace's sockstat)
 };
