@@ -1,6 +1,7 @@
 // Streams of bytes: whole and vectored writes, copying inside the kernel.
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -76,6 +77,23 @@ ROOST_CASE(Streams, APipeIsCopiedIntoAConnection) {
   ASSERT_OK(pipe.write_end.close());
   EXPECT_EQ(server.read(room).value_or(9), 0u);
   EXPECT_EQ(copying.join().value_or(0), 2u);
+}
+
+// A TCP read stops at urgent data: the short read there must not be taken for an empty socket.
+ROOST_CASE(Streams, BytesBehindUrgentDataAreRead) {
+  for (int i = 0; i < 20; ++i) {
+    auto [client, server] = tcp_pair();
+    must(client.raw_control([](int fd) {
+      ASSERT_EQ(::send(fd, "abc", 3, 0), 3);
+      ASSERT_EQ(::send(fd, "!", 1, MSG_OOB), 1);
+      ASSERT_EQ(::send(fd, "def", 3, 0), 3);
+    }));
+    if (i % 2 == 1) {
+      ASSERT_OK(sleep_for(1ms));
+    }
+    ASSERT_OK(server.set_read_deadline(Deadline::after(5s)));
+    EXPECT_EQ(read_exactly(server, 6).value_or("?"), "abcdef");
+  }
 }
 
 // --- vectored ------------------------------------------------------------------------------------------------------
