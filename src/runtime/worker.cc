@@ -308,7 +308,21 @@ void Worker::sleep() noexcept {
   }
 }
 
-void Worker::serve_for(Worker& helper) noexcept { helper.poll(*this, 0); }
+void Worker::serve_for(Worker& helper) noexcept {
+  helper.poll(*this, 0);
+  // Queues are stolen from; the inbox is not, so what is in it and not bound to this worker is taken along here.
+  FiberList waiting;
+  inbox.pop(waiting, inbox.size());
+  FiberList bound;
+  while (Fiber* fiber = waiting.pop_front()) {
+    if (fiber->home == nullptr) {
+      helper.push(fiber);
+    } else {
+      bound.push_back(fiber);
+    }
+  }
+  if (!bound.empty()) inbox.push_all(bound);
+}
 
 // --- queues and stacks ---------------------------------------------------------------------------------------------
 
