@@ -32,7 +32,7 @@ struct TaskGroupOptions {
   // Tasks that run at once; go() parks while there are that many. 0: as many as are started.
   std::size_t limit = 0;
   // What the group's context is made from. Empty: the context that the calling fiber runs under.
-  std::optional<Context> context;
+  std::optional<Context> context = std::nullopt;
   // Shown in dumps as the tasks' name. Not copied: it must outlive the tasks, as a literal does.
   const char* name = "task";
 };
