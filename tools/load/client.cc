@@ -215,14 +215,19 @@ void Client::drive(net::Conn conn, std::uint64_t number) {
 
 std::error_code Client::ping_on_schedule(net::Conn& conn, std::uint64_t number, std::uint32_t sequence) {
   const std::int64_t phase = phase_ns(number, options_.connections, options_.interval);
+  std::int64_t last_ns = now_ns();
   for (std::int64_t due_ns = first_due_ns(begin_ns_, phase, options_.interval, now_ns()); due_ns < window_.end_ns;
-       due_ns += options_.interval.count(), ++sequence) {
+       due_ns += options_.interval.count()) {
     if (auto broken = stand(conn, Deadline::from_ns(due_ns)); broken) return broken;
     if (due_ns >= window_.end_ns) break;  // the end was set while it waited
-    const std::int64_t sent_ns = now_ns();
+    // During the ramp pings only keep connections alive: one that has just had its first answer can wait for its next turn, and
+    // leaves the processors to the opening of the others.
     const bool in_run = due_ns >= window_.start_ns;
+    if (!in_run && due_ns - last_ns < options_.interval.count()) continue;
+    last_ns = due_ns;
+    const std::int64_t sent_ns = now_ns();
     figures_.counters.run_sent += in_run;
-    if (auto lost = exchange(conn, number, sequence); lost) return lost;
+    if (auto lost = exchange(conn, number, sequence++); lost) return lost;
     count_answer(due_ns, sent_ns, now_ns());
   }
   return stand(conn, Deadline::none());
