@@ -132,6 +132,7 @@ class Conductor {
   Record record_;
   std::uint64_t peak_ = 0;
   std::int64_t begin_ns_ = 0;
+  std::int64_t nearly_ns_ = 0;  // when 99 % of the connections were seen established; 0 until then
   RunWindow window_;
   std::vector<pid_t> server_;
   tools::ProcessUsage server_before_;
@@ -192,6 +193,7 @@ void Conductor::poll() {
                                        }});
   const Counters now = sum();
   peak_ = std::max(peak_, now.open);
+  if (nearly_ns_ == 0 && now.established * 100 >= options_.connections * 99) nearly_ns_ = now_ns();
   progress_.show(phase_, options_, now, recent_, now_ns());
   recent_.clear();
 }
@@ -317,6 +319,7 @@ int Conductor::conduct() {
   record_.figures.counters.peak = std::max(peak_, record_.figures.counters.open);
   const Counters& c = record_.figures.counters;
   record_.ramp_s = begin_ns_ == 0 ? 0 : std::max(seconds(c.last_established_ns - begin_ns_), 0.0);
+  record_.ramp_99_s = nearly_ns_ == 0 ? record_.ramp_s : std::min(seconds(nearly_ns_ - begin_ns_), record_.ramp_s);
   record_.run_s = window_.end_ns == RunWindow().end_ns ? 0 : std::max(seconds(std::min(window_.end_ns, ended_ns) - window_.start_ns), 0.0);
   record_.duration_s = seconds(ended_ns - started_ns);
   rusage own{};

@@ -110,6 +110,7 @@ ordered_json to_json(const Record& record) {
         {"achieved", rounded(rate(c.run_received, record.run_s))}}}};
   json["duration_s"] = rounded(record.duration_s);
   json["ramp_s"] = rounded(record.ramp_s);
+  json["ramp_99_s"] = rounded(record.ramp_99_s);
   json["run_s"] = rounded(record.run_s);
   json["limited_by"] = record.limited_by();
   json["client"] = {{"processes", record.plan.processes}, {"cpu_s", rounded(record.client.cpu_s)},
@@ -151,8 +152,10 @@ std::string to_text(const Record& record) {
   line("connections", fmt::format("{} of {} established, {} failed, {} dropped; {} at once", format_count(c.established),
                                   format_count(options.connections), format_count(c.failed), format_count(c.dropped), format_count(c.peak)));
   for (const auto& [name, times] : record.figures.failures) line("", fmt::format("{} x {}", format_count(times), name));
-  line("opened", fmt::format("in {}: {} a second, {} asked for", tools::format_seconds(record.ramp_s),
-                             format_count(rate(c.established, record.ramp_s)), format_count(options.rate)));
+  std::string opened = fmt::format("in {}: {} a second, {} asked for", tools::format_seconds(record.ramp_s),
+                                   format_count(rate(c.established, record.ramp_s)), format_count(options.rate));
+  if (record.ramp_99_s < 0.9 * record.ramp_s) opened += fmt::format("; 99 % stood after {}", tools::format_seconds(record.ramp_99_s));
+  line("opened", opened);
   line("connect", percentile_line(histograms[Figures::connect]));
   line("first echo", percentile_line(histograms[Figures::first_echo]));
   line("messages", fmt::format("{} sent, {} came back, {} timed out, {} errors, {} mismatched", format_count(c.sent),

@@ -21,6 +21,7 @@ struct Record {
   Figures figures;                       // of all processes
 
   double ramp_s = 0;                     // from the first dial due to the last connection established
+  double ramp_99_s = 0;                  // to 99 % of them: one lost SYN holds the last one up for seconds
   double run_s = 0;                      // of the run after the ramp; 0 if it never began
   double duration_s = 0;                 // all in all
   double ramp_busy = 0;                  // share of the machine's processors that was busy, 0 to 1
