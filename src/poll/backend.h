@@ -27,7 +27,9 @@ struct Event {
   Token token;
   bool readable;  // data, a connection to accept, or end of stream
   bool writable;
-  bool hangup;    // HUP, RDHUP or ERR: reading will not block any more, ever. Sticky for whoever notes it.
+  // HUP, RDHUP, ERR or PRI (urgent data, at which a TCP read stops): until EAGAIN a short read does not mean that nothing is
+  // left, since the end of the stream and what lies behind the urgent byte may have come with the same edge.
+  bool hangup;
 };
 
 class Backend {

@@ -30,7 +30,7 @@ class EpollBackend final : public Backend {
 
   Result<void> add(int fd, Token token) override {
     epoll_event event{};
-    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
     event.data.u64 = token;
     if (::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) != 0) return fail(last_error());
     return {};
@@ -60,9 +60,9 @@ class EpollBackend final : public Backend {
         continue;
       }
       out[stored++] = Event{.token = event.data.u64,
-                            .readable = (event.events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0,
+                            .readable = (event.events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0,
                             .writable = (event.events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0,
-                            .hangup = (event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0};
+                            .hangup = (event.events & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0};
     }
     return stored;
   }

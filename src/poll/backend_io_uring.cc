@@ -44,16 +44,16 @@ constexpr unsigned submission_entries = 256;
 // A full completion queue ends multishot polls, which then are armed anew. Also the kernel's hash table for cancels has its
 // greatest size (256 buckets) only from 8192 on.
 constexpr unsigned completion_entries = 8192;
-constexpr std::uint32_t watched_events = EPOLLIN | EPOLLOUT | EPOLLRDHUP;
+constexpr std::uint32_t watched_events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI;
 constexpr std::uint64_t kick_data = ~std::uint64_t{0};
 // How long remove() waits for another thread to let go of a poll. Five ticks of the slowest clock (100 Hz).
 constexpr std::int64_t removal_wait_max_ns = 50'000'000;
 
 Event to_event(Token token, std::uint32_t mask) noexcept {
   return Event{.token = token,
-               .readable = (mask & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0,
+               .readable = (mask & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0,
                .writable = (mask & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0,
-               .hangup = (mask & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0};
+               .hangup = (mask & (EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0};
 }
 
 class IoUringBackend final : public Backend {
