@@ -60,7 +60,8 @@ bool Record::generator_was_late() const noexcept {
 }
 
 std::string Record::limited_by() const {
-  const double achieved = rate(figures.counters.established, ramp_s);
+  // Of the first 99 %: the last connection may have waited for a SYN to be sent again.
+  const double achieved = ramp_99_s > 0 ? 0.99 * rate(figures.counters.established, ramp_99_s) : rate(figures.counters.established, ramp_s);
   if (ramp_s < 0.05 || achieved >= 0.95 * options.rate) {
     return fmt::format("the rate asked for (--rate {})", format_count(options.rate));
   }
