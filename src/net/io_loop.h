@@ -23,8 +23,10 @@ using detail::PollDesc;
 using runtime::Direction;
 
 // Calls `attempt(fd, edge)`, which makes one system call and returns what that returned, until it does not have to wait.
-// `edge` is for PollDesc::drained() after a short read.
-template <class Attempt>
+// `edge` is for PollDesc::drained() after a short read. What is counted as bytes moved is the call's result; for calls whose
+// result is something else the caller counts.
+enum class Moves : bool { bytes, something_else };
+template <Moves moves = Moves::bytes, class Attempt>
 Result<std::size_t> try_and_wait(PollDesc& desc, Direction direction, Attempt&& attempt) {
   for (;;) {
     // Before every try, because an expired deadline beats ready data.
@@ -39,7 +41,7 @@ Result<std::size_t> try_and_wait(PollDesc& desc, Direction direction, Attempt&& 
     const ssize_t count = attempt(desc.fd(), edge);
     if (count >= 0) {
       desc.note_activity();
-      runtime::spend_budget(direction, static_cast<std::uint64_t>(count));
+      runtime::spend_budget(direction, moves == Moves::bytes ? static_cast<std::uint64_t>(count) : 0);
       return static_cast<std::size_t>(count);
     }
     const int error = last_errno();
@@ -50,12 +52,12 @@ Result<std::size_t> try_and_wait(PollDesc& desc, Direction direction, Attempt&& 
 }
 
 // One turn and one try_and_wait().
-template <class Attempt>
+template <Moves moves = Moves::bytes, class Attempt>
 Result<std::size_t> one_call(PollDesc* desc, Direction direction, Attempt&& attempt) {
   if (desc == nullptr) return fail(Errc::closed);
   const PollDesc::Call call(*desc, direction);
   if (!call) return fail(Errc::closed);
-  return try_and_wait(*desc, direction, std::forward<Attempt>(attempt));
+  return try_and_wait<moves>(*desc, direction, std::forward<Attempt>(attempt));
 }
 
 // Parks until a call of that direction may succeed.

@@ -138,7 +138,7 @@ Result<std::size_t> PacketConn::read_batch(std::span<PacketSlot> slots) {
   if (borrowed.data() == nullptr) return fail(std::errc::not_enough_memory);
   auto* room = reinterpret_cast<BatchRoom*>(borrowed.data());
   const std::size_t wanted = std::min(slots.size(), batch_max);
-  const auto count = one_call(desc_, Direction::read, [&](int fd, std::uint64_t) -> ssize_t {
+  const auto count = one_call<Moves::something_else>(desc_, Direction::read, [&](int fd, std::uint64_t) -> ssize_t {
     for (std::size_t i = 0; i < wanted; ++i) {
       room->vectors[i] = {slots[i].buffer.data(), slots[i].buffer.size()};
       room->headers[i] = {};
@@ -150,13 +150,16 @@ Result<std::size_t> PacketConn::read_batch(std::span<PacketSlot> slots) {
     return ::recvmmsg(fd, room->headers.data(), static_cast<unsigned>(wanted), 0, nullptr);
   });
   if (!count) return count;
+  std::uint64_t bytes = 0;
   for (std::size_t i = 0; i < *count; ++i) {
     const mmsghdr& header = room->headers[i];
+    bytes += header.msg_len;
     slots[i].bytes = header.msg_len;
     slots[i].truncated = (header.msg_hdr.msg_flags & MSG_TRUNC) != 0;
     slots[i].from =
         Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&room->names[i]), header.msg_hdr.msg_namelen);
   }
+  runtime::spend_budget(Direction::read, bytes);
   return count;
 }
 
@@ -208,7 +211,7 @@ Result<std::size_t> PacketConn::write_to(std::span<const std::byte> data, const 
     if (const std::error_code error = desc_->blocked(Direction::write)) return fail(error);
     const ssize_t count = send(desc_->fd(), 0);
     if (count >= 0) {
-      runtime::spend_budget();
+      runtime::spend_budget(Direction::write, static_cast<std::uint64_t>(count));
       return static_cast<std::size_t>(count);
     }
     const std::error_code error = last_error();
@@ -284,11 +287,14 @@ Result<std::size_t> PacketConn::write_batch(std::span<const PacketOut> packets) 
       message.msg_namelen = wire.length;
     }
     if (ready > 0) {
-      const auto sent = try_and_wait(*desc_, Direction::write, [&](int fd, std::uint64_t) -> ssize_t {
+      const auto sent = try_and_wait<Moves::something_else>(*desc_, Direction::write, [&](int fd, std::uint64_t) -> ssize_t {
         return ::sendmmsg(fd, room->headers.data(), static_cast<unsigned>(ready), MSG_NOSIGNAL);
       });
       if (sent) {
         total += *sent;
+        std::uint64_t bytes = 0;
+        for (const PacketOut& packet : batch.first(*sent)) bytes += packet.data.size();
+        runtime::spend_budget(Direction::write, bytes);
         if (*sent < ready || !failed) continue;
       } else {
         failed = connected_ ? sent.error() : name_missing_address(sent.error());

@@ -155,7 +155,7 @@ Result<std::optional<std::size_t>> fill_from(PollDesc& from, SplicePipe& pipe, s
     if (moved >= 0) {
       pipe.bytes_inside = static_cast<std::size_t>(moved);
       from.note_activity();
-      runtime::spend_budget();
+      runtime::spend_budget(Direction::read, pipe.bytes_inside);
       return pipe.bytes_inside;
     }
     const int error = last_errno();
