@@ -37,6 +37,13 @@ void __tsan_switch_to_fiber(void* fiber, unsigned flags);
 }
 #endif
 
+// For functions that look at a stack from outside its own flow.
+#if defined(ROOST_TSAN)
+#define ROOST_NO_TSAN __attribute__((no_sanitize("thread")))
+#else
+#define ROOST_NO_TSAN
+#endif
+
 namespace roost::arch {
 
 #if defined(ROOST_ASAN) || defined(ROOST_TSAN)

@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <span>
 
+#include "arch/context.h"
+
 namespace roost::arch {
 
 // Fills `out` with return addresses, innermost first, starting at frame pointer `frame` and staying inside
 // [low, high). Returns how many. Code built without frame pointers ends the walk early, never outside the bounds.
-inline std::size_t walk_frames(std::uintptr_t frame, std::uintptr_t low, std::uintptr_t high,
+ROOST_NO_TSAN inline std::size_t walk_frames(std::uintptr_t frame, std::uintptr_t low, std::uintptr_t high,
                                std::span<void*> out) noexcept {
   std::size_t count = 0;
   while (count < out.size() && frame >= low && frame + 2 * sizeof(void*) <= high && frame % sizeof(void*) == 0) {

@@ -15,7 +15,7 @@ namespace {
 constexpr std::chrono::seconds idle_before_exit{10};
 }
 
-BlockingPool::~BlockingPool() {
+void BlockingPool::stop() noexcept {
   std::list<std::thread> all;
   {
     std::lock_guard lock(mutex_);

@@ -18,13 +18,16 @@ namespace roost::runtime {
 class BlockingPool {
  public:
   explicit BlockingPool(unsigned threads_max) noexcept : threads_max_(threads_max == 0 ? 1 : threads_max) {}
-  ~BlockingPool();
+  ~BlockingPool() { stop(); }
   BlockingPool(const BlockingPool&) = delete;
   BlockingPool& operator=(const BlockingPool&) = delete;
 
   // Runs `function` on a thread of the pool and parks the calling fiber until it has ended. When all threads are
   // busy, calls wait in order.
   void run(FunctionRef<void()> function);
+
+  // Ends the threads, once their calls have returned. No calls afterwards.
+  void stop() noexcept;
 
   // Calls under way or waiting.
   [[nodiscard]] std::uint64_t outstanding() const noexcept { return outstanding_.load(std::memory_order_relaxed); }

@@ -184,10 +184,13 @@ int Runtime::run(FunctionRef<int()> main) {
   }
   if (!left) report_stragglers();
 
-  watchdog_.reset();
+  // Nobody may touch a worker from outside any more when they are destroyed: first the watchdog's thread goes, then those of
+  // blocking(). The watchdog itself stays until the workers, which report to it, are joined.
+  watchdog_->stop();
+  bool stuck_thread = !left && blocking.outstanding() > 0;
+  if (!stuck_thread) blocking.stop();
   stopped_.store(true, std::memory_order_seq_cst);
   wake_all();
-  bool stuck_thread = false;
   for (unsigned i = 0; i < worker_count(); ++i) {
     // A worker that never comes back from a fiber cannot be joined; it and everything it may touch is left alone.
     if (!left && worker(i).current() != nullptr) {

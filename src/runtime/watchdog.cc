@@ -37,7 +37,8 @@ struct Capture {
 Capture capture;
 int capture_signal() noexcept { return SIGRTMIN + 7; }
 
-void on_capture(int, siginfo_t*, void* machine_context) noexcept {
+// It reads the interrupted fiber's own frames, which ThreadSanitizer takes for another thread's.
+ROOST_NO_TSAN void on_capture(int, siginfo_t*, void* machine_context) noexcept {
   const int saved_errno = errno;
   int asked = 1;
   const Fiber* fiber = current_fiber();
@@ -128,13 +129,13 @@ Watchdog::Watchdog(Runtime& runtime) : runtime_(runtime) {
   thread_ = std::thread([this] { thread_main(); });
 }
 
-Watchdog::~Watchdog() {
+void Watchdog::stop() noexcept {
   {
     std::lock_guard lock(mutex_);
     stop_ = true;
   }
   condition_.notify_all();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void Watchdog::wake() noexcept {

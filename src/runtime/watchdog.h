@@ -21,7 +21,9 @@ namespace roost::runtime {
 class Watchdog {
  public:
   explicit Watchdog(Runtime& runtime);
-  ~Watchdog();
+  ~Watchdog() { stop(); }
+  // Ends the thread. What is called afterwards does nothing.
+  void stop() noexcept;
 
   // A worker leaves its sleep: the watchdog must look again. Cheap unless it sleeps deeply.
   void note_activity() noexcept {
