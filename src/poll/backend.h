@@ -66,8 +66,9 @@ class Backend {
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
 };
 
-// Each exists where the system has it (CMakeLists.txt). Errors: too_many_files_open, not_enough_memory, and for io_uring
-// function_not_supported (before Linux 5.19) or operation_not_permitted (kernel.io_uring_disabled, or a container's filter).
+// Each exists where the system has it (CMakeLists.txt). Errors: too_many_files_open, not_enough_memory (for io_uring also
+// RLIMIT_MEMLOCK, of which a ring takes 30 to 150 KB), and for io_uring function_not_supported (before Linux 5.19) or
+// operation_not_permitted (kernel.io_uring_disabled, or a container's filter).
 [[nodiscard]] Result<std::unique_ptr<Backend>> open_epoll();
 [[nodiscard]] Result<std::unique_ptr<Backend>> open_io_uring();
 [[nodiscard]] Result<std::unique_ptr<Backend>> open_kqueue();

@@ -44,6 +44,7 @@ constexpr unsigned submission_entries = 256;
 // A full completion queue ends multishot polls, which then are armed anew. Also the kernel's hash table for cancels has its
 // greatest size (256 buckets) only from 8192 on.
 constexpr unsigned completion_entries = 8192;
+constexpr unsigned completion_entries_min = 512;  // twice the submission queue's
 constexpr std::uint32_t watched_events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI;
 constexpr std::uint64_t kick_data = ~std::uint64_t{0};
 // How long remove() waits for another thread to let go of a poll. Five ticks of the slowest clock (100 Hz).
@@ -66,11 +67,16 @@ class IoUringBackend final : public Backend {
   IoUringBackend& operator=(const IoUringBackend&) = delete;
 
   Result<void> open() ROOST_NO_THREAD_SAFETY_ANALYSIS {
-    io_uring_params params{};
-    params.flags = IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN |
-                   IORING_SETUP_TASKRUN_FLAG;
-    params.cq_entries = completion_entries;
-    const int error = -::io_uring_queue_init_params(submission_entries, &ring_, &params);
+    int error = 0;
+    // Without CAP_IPC_LOCK the rings of a user count against RLIMIT_MEMLOCK. A short queue is better than none.
+    for (unsigned completions = completion_entries; completions >= completion_entries_min; completions /= 4) {
+      io_uring_params params{};
+      params.flags = IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN |
+                     IORING_SETUP_TASKRUN_FLAG;
+      params.cq_entries = completions;
+      error = -::io_uring_queue_init_params(submission_entries, &ring_, &params);
+      if (error != ENOMEM) break;
+    }
     // An older kernel does not know one of the flags.
     if (error == EINVAL) return fail(std::errc::function_not_supported);
     if (error != 0) return fail(std::error_code(error, std::generic_category()));

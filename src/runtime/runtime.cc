@@ -143,6 +143,7 @@ int Runtime::run(FunctionRef<int()> main) {
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
   ::sched_getaffinity(0, sizeof allowed, &allowed);
+  watchdog_ = std::make_unique<Watchdog>(*this);  // before the workers, which report to it
   for (unsigned i = 0; i < primary_count; ++i) {
     workers_[i]->start_thread();
     if (options.pin_workers) {
@@ -156,7 +157,6 @@ int Runtime::run(FunctionRef<int()> main) {
       ::pthread_setaffinity_np(workers_[i]->thread_.native_handle(), sizeof one, &one);
     }
   }
-  watchdog_ = std::make_unique<Watchdog>(*this);
 
   int status = 0;
   auto root = go(SpawnOptions{.name = "main"}, [&] {
