@@ -43,10 +43,14 @@ class Backend {
   // everything set, so that the call which is tried then tells what is wrong.
   virtual Result<void> add(int fd, Token token) = 0;
 
-  // Stops watching. Needed for a descriptor that lives on somewhere else (lent, duplicated), and where needs_remove() says
-  // so before each close. Once it has returned, the watch holds the open file no more. Events already in flight may still
-  // arrive. Where the last close ends a watch by itself it is cheap; otherwise it makes a system call, and if another thread
-  // holds the watch it waits until that thread enters the kernel: a clock tick at most.
+  // Stops watching. Needed
+  //   where needs_remove() says so, before each close;
+  //   for a descriptor that lives on somewhere else (lent, duplicated);
+  //   for one whose port must be free as soon as it is closed (a listener, a datagram socket): an epoll_wait() under way in
+  //   another thread holds the open file for a moment (since Linux 6.9), and then it is that thread which really closes it.
+  // Once it has returned, the watch holds the open file no more. Events already in flight may still arrive. Where the last
+  // close ends a watch by itself it is cheap; otherwise it makes a system call, and if another thread holds the watch it waits
+  // until that thread enters the kernel: a clock tick at most.
   virtual void remove(int fd, Token token) noexcept = 0;
 
   // True: a watch holds the open file, so close() alone would neither send FIN nor free the port.
