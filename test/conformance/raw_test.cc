@@ -81,6 +81,9 @@ ROOST_CASE(Raw, ReadinessIsWaitedForWithoutReading) {
   within(5s, [&] { EXPECT_OK(waiting.join()); });
   EXPECT_EQ(client.read(room).value_or(0), 1u);
   EXPECT_OK(client.wait_writable());
+  // A poller may report one edge twice, so it takes a read in vain to be sure that there is nothing.
+  ASSERT_OK(client.set_read_deadline(Deadline::after(5ms)));
+  EXPECT_TRUE(timed_out(client.read(room)));
   EXPECT_FALSE(client.maybe_readable());
   ASSERT_OK(client.set_read_deadline(Deadline::after(5ms)));
   EXPECT_TRUE(timed_out(client.wait_readable()));
