@@ -28,7 +28,8 @@ struct Event {
   bool readable;  // data, a connection to accept, or end of stream
   bool writable;
   // HUP, RDHUP, ERR or PRI (urgent data, at which a TCP read stops): until EAGAIN a short read does not mean that nothing is
-  // left, since the end of the stream and what lies behind the urgent byte may have come with the same edge.
+  // left, since the end of the stream and what lies behind the urgent byte may have come with the same edge. Set on every
+  // arrival of data where the system does not tell urgent data apart (io_uring, kqueue): that costs a call that finds nothing.
   bool hangup;
 };
 

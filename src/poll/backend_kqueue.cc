@@ -50,11 +50,12 @@ Event to_event(const struct kevent& reported) noexcept {
   const bool end = (reported.flags & (EV_EOF | EV_ERROR)) != 0;
   const bool read = reported.filter == EVFILT_READ;
   // The end of the read side also wakes a writer: where a pipe's reader has gone, some systems tell it only there. The
-  // end of the write side says nothing of reading.
+  // end of the write side says nothing of reading. Urgent data is not told apart from other, so no short read may
+  // be taken for the end of it: every readable edge says hangup.
   return Event{.token = static_cast<Token>(reinterpret_cast<std::uintptr_t>(reported.udata)),
                .readable = read,
                .writable = !read || end,
-               .hangup = read && end};
+               .hangup = read};
 }
 
 class KqueueBackend final : public Backend {
