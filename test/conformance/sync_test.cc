@@ -67,13 +67,13 @@ TEST_P(SyncTest, SY01_OneThatWaitsLongIsHandedTheMutex) {
         }
       });
     }
+    EXPECT_TRUE(eventually([&] { return turns > 0; }));
     for (int i = 0; i < 50; ++i) {
       std::lock_guard lock(mutex);
       yield();
     }
     stop = true;
     group.wait();
-    EXPECT_GT(turns, 0);
     EXPECT_FALSE(mutex.is_locked());
     EXPECT_TRUE(mutex.try_lock());
     mutex.unlock();
