@@ -41,11 +41,11 @@ struct Half {
   std::error_code read_reason ROOST_GUARDED_BY(lock);   // for the writer
 };
 
-void wake(base::SpinLock& lock, Waiter& stored) noexcept {
+void wake(Half& half, Waiter Half::* stored) noexcept {
   Waiter waiter;
   {
-    base::SpinGuard guard(lock);
-    waiter = std::exchange(stored, Waiter());
+    base::SpinGuard guard(half.lock);
+    waiter = std::exchange(half.*stored, Waiter());
   }
   runtime::unpark(waiter);
 }
@@ -348,15 +348,13 @@ bool PipeConn::maybe_readable() const noexcept {
 Result<void> PipeConn::set_read_deadline(Deadline deadline) {
   if (core_ == nullptr || core_->end(side_).mutex.is_closed()) return fail(Errc::closed);
   core_->end(side_).deadlines_ns[0].store(deadline.ns(), std::memory_order_seq_cst);
-  Half& half = core_->incoming(side_);
-  wake(half.lock, half.reader);
+  wake(core_->incoming(side_), &Half::reader);
   return {};
 }
 Result<void> PipeConn::set_write_deadline(Deadline deadline) {
   if (core_ == nullptr || core_->end(side_).mutex.is_closed()) return fail(Errc::closed);
   core_->end(side_).deadlines_ns[1].store(deadline.ns(), std::memory_order_seq_cst);
-  Half& half = core_->outgoing(side_);
-  wake(half.lock, half.writer);
+  wake(core_->outgoing(side_), &Half::writer);
   return {};
 }
 

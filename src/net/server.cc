@@ -56,7 +56,7 @@ class ServerCore {
         for (int i = 0; i < batch && walk_ != nullptr; ++i) {
           Served& served = *walk_;
           walk_ = served.next_;
-          if (served.on_demand_ && OnDemand::take_back(served.conn)) {
+          if (served.on_demand_ && SleepingConn::take_back(served.conn)) {
             ended[ended_count++] = static_cast<SleepingConn*>(&served);  // ours alone from here on
             asleep.fetch_sub(1, std::memory_order_relaxed);
           } else if (others == Others::end_reading) {
