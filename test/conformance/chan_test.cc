@@ -408,7 +408,6 @@ TEST_P(ChanTest, StressNothingIsLostWhateverComesBetween) {
       Chan<std::int64_t> chan(capacity);
       std::atomic<std::int64_t> sent{0};
       std::atomic<std::int64_t> received{0};
-      std::atomic<bool> senders_done{false};
       WaitGroup senders;
       WaitGroup receivers;
       for (std::uint64_t i = 0; i < 4; ++i) {

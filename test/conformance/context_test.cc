@@ -209,7 +209,7 @@ TEST_P(ContextTest, CX06_AChildCanceledBecauseItsParentIsDoneDoesNotDeadlock) {
     for (int i = 0; i < rounds(500); ++i) {
       auto [parent, cancel] = with_cancel({});
       auto [child, cancel_child] = with_cancel(parent);
-      auto watching = go([parent = parent, cancel_child = cancel_child] {
+      auto watching = go([parent, cancel_child] {
         EXPECT_TRUE(parent.wait());
         cancel_child();
       });
@@ -423,7 +423,7 @@ TEST_P(ContextTest, TheInnermostScopeCountsAndItsEndIsForgottenOutside) {
     auto [inner, cancel_inner] = with_cancel({});
     Chan<int> chan;
     EXPECT_EQ(this_fiber::context(), Context());
-    with_context(outer, [&, &outer = outer, &inner = inner, &cancel_inner = cancel_inner, &cancel_outer = cancel_outer] {
+    with_context(outer, [&] {
       EXPECT_EQ(this_fiber::context(), outer);
       with_context(inner, [&] {
         EXPECT_EQ(this_fiber::context(), inner);
@@ -500,7 +500,7 @@ TEST_P(ContextTest, DoneIsACaseOfSelect) {
     auto [context, cancel] = with_cancel({});
     Chan<int> chan(1);
     EXPECT_EQ(select(on_done(context), on_receive(chan), otherwise()).value(), 2u);
-    auto selecting = go([&, context = context] {
+    auto selecting = go([&, context] {
       bool done = false;
       EXPECT_EQ(select(on_receive(chan), on_done(context, [&] { done = true; })).value(), 1u);
       EXPECT_TRUE(done);
@@ -572,7 +572,7 @@ TEST_P(ContextTest, StressTreesThatGrowEndAndGoAtOnce) {
     std::atomic<int> hooks_made{0};
     WaitGroup group;
     for (std::uint64_t i = 0; i < 6; ++i) {
-      group.go([&, i, root = root] {
+      group.go([&, i, root] {
         std::mt19937_64 random(seed + i);
         std::vector<CancelableContext> own{{root, {}}};
         std::vector<ContextFunc> functions;
@@ -619,10 +619,10 @@ TEST_P(ContextTest, StressCancelsFromEverywhereEndItOnce) {
       after_func(context, [&] { ++calls; });
       WaitGroup group;
       for (int k = 0; k < 3; ++k) {
-        group.go([cancel = cancel] { cancel(); });
+        group.go([cancel] { cancel(); });
       }
       std::thread thread;
-      if (i % 20 == 0) thread = std::thread([cancel = cancel] { cancel(); });
+      if (i % 20 == 0) thread = std::thread([cancel] { cancel(); });
       group.wait();
       if (thread.joinable()) thread.join();
       EXPECT_TRUE(context.is_done());
