@@ -382,7 +382,12 @@ Result<void> Conn::set_keep_alive(const KeepAlive& keep_alive) {
 }
 Result<void> Conn::set_linger(int seconds) {
   const linger option{.l_onoff = seconds >= 0, .l_linger = std::max(seconds, 0)};
-  return with_descriptor(desc_, [&](int fd) { return set_option(fd, SOL_SOCKET, SO_LINGER, option); });
+  return with_descriptor(desc_, [&](int fd) {
+    auto set = set_option(fd, SOL_SOCKET, SO_LINGER, option);
+    // Linux waits in close(2) for that time even on a non-blocking socket.
+    if (set) desc_->set_lingers(seconds > 0);
+    return set;
+  });
 }
 Result<void> Conn::set_user_timeout(std::chrono::milliseconds span) {
   const auto milliseconds = static_cast<unsigned>(std::clamp<std::int64_t>(span.count(), 0, INT_MAX));
@@ -472,7 +477,7 @@ Result<Conn> Conn::adopt(int fd) {
   auto desc = PollDesc::open(fd, PollDesc::First::wait);
   if (!desc) return fail(desc.error());
   (*desc)->set_content(content_of(fd, type));
-  (*desc)->lend_fd();  // whoever had it may have duplicates
+  (*desc)->end_watch_by_hand();  // whoever had it may have duplicates
   runtime::count(&runtime::WorkerCounters::adopted);
   return Conn(*desc);
 }

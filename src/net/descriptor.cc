@@ -29,7 +29,7 @@ Result<Descriptor> Descriptor::adopt(int fd) {
   auto desc = PollDesc::open(fd, PollDesc::First::try_it);
   if (!desc) return fail(desc.error());
   (*desc)->set_content(PollDesc::Content::stream);
-  (*desc)->lend_fd();
+  (*desc)->end_watch_by_hand();
   return Descriptor(*desc);
 }
 

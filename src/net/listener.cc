@@ -326,6 +326,7 @@ namespace {
 Result<Listener> make_listener(int fd, const ListenLimits& limits, int type, std::string unlink_path) {
   auto desc = PollDesc::open(fd, PollDesc::First::try_it);
   if (!desc) return fail(desc.error());
+  (*desc)->end_watch_by_hand();  // its port shall be free as soon as it is closed
   auto* state = new Listener::State(**desc, limits);
   state->content = content_of(fd, type);
   state->spare.reset(open_spare());
@@ -415,9 +416,7 @@ Result<Listener> Listener::adopt(int fd, const ListenLimits& limits) {
   if (accepts == 0) return fail(std::errc::invalid_argument);
   if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0) return fail(last_error());
   if (auto made = make_non_blocking(fd); !made) return fail(made.error());
-  auto listener = make_listener(fd, limits, type, "");
-  if (listener) listener->desc_->lend_fd();  // whoever had it may have duplicates
-  return listener;
+  return make_listener(fd, limits, type, "");
 }
 
 Result<Listener> listen(std::string_view name, std::string_view address, const ListenConfig& config) {

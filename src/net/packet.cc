@@ -60,6 +60,7 @@ struct BatchRoom {
 
 PacketConn::PacketConn(detail::PollDesc* desc) noexcept : desc_(desc) {
   desc->set_content(PollDesc::Content::messages);
+  desc->end_watch_by_hand();  // its port shall be free as soon as it is closed
   const int fd = desc->fd();
   int domain = 0;
   int v6_only = 0;
@@ -368,7 +369,6 @@ Result<PacketConn> PacketConn::adopt(int fd) {
   if (auto made = make_non_blocking(fd); !made) return fail(made.error());
   auto desc = PollDesc::open(fd, PollDesc::First::try_it);
   if (!desc) return fail(desc.error());
-  (*desc)->lend_fd();
   return PacketConn(*desc);
 }
 

@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <new>
 
+#include <roost/go.h>
+
 #include "base/assert.h"
 #include "runtime/runtime_state.h"
 
@@ -116,7 +118,8 @@ Result<PollDesc*> PollDesc::open(int fd, First first_read) noexcept {
   desc->worker_ = static_cast<std::uint16_t>(worker.index());
   desc->keep_open_ = false;
   desc->content_ = Content::tcp;
-  desc->lent_.store(false, std::memory_order_relaxed);
+  desc->watch_ended_by_hand_.store(false, std::memory_order_relaxed);
+  desc->lingers_.store(false, std::memory_order_relaxed);
   desc->close_hook_ = nullptr;
   desc->closed_now_.store(false, std::memory_order_relaxed);
   desc->closer_.store(0, std::memory_order_relaxed);
@@ -164,16 +167,22 @@ void PollDesc::close_now() noexcept {
   if (runtime::Runtime* runtime = runtime::Runtime::current(); runtime != nullptr && worker_ < runtime->worker_count()) {
     runtime::Worker& worker = runtime->worker(worker_);
     worker.descriptors.fetch_sub(1, std::memory_order_relaxed);
-    // A close ends the watch by itself, unless the open file lives on somewhere.
-    if (keep_open_ || lent_.load(std::memory_order_relaxed) || worker.poller().needs_remove()) {
+    // A close ends the watch by itself, unless the open file lives on somewhere or the poller holds it for a moment.
+    if (keep_open_ || watch_ended_by_hand_.load(std::memory_order_relaxed) || worker.poller().needs_remove()) {
       worker.poller().remove(fd, token());
     }
   }
-  if (close_hook_ != nullptr) close_hook_(close_argument_);
   // From here on events in flight are of an earlier life.
   generation_.fetch_add(1, std::memory_order_release);
   OwnedNumbers::release(fd);  // before the kernel may give the number to another thread
-  if (!keep_open_) ::close(fd);
+  if (!keep_open_) {
+    if (lingers_.load(std::memory_order_relaxed)) [[unlikely]] {
+      blocking([fd] { ::close(fd); });
+    } else {
+      ::close(fd);
+    }
+  }
+  if (close_hook_ != nullptr) close_hook_(close_argument_);
   const runtime::Waiter closer = runtime::Waiter::from_bits(closer_.load(std::memory_order_seq_cst));
   // The closer may give this state back as soon as it sees the flag.
   closed_now_.store(true, std::memory_order_seq_cst);

@@ -68,6 +68,8 @@ class alignas(64) PollDesc : public time::Timer {
   enum class Content : std::uint8_t { tcp, stream, messages };
   void set_content(Content content) noexcept { content_ = content; }
   [[nodiscard]] Content content() const noexcept { return content_; }
+  // close(2) may wait (SO_LINGER with a time), so it is made on a thread that may.
+  void set_lingers(bool lingers) noexcept { lingers_.store(lingers, std::memory_order_relaxed); }
   // Called once with `argument` when the descriptor is closed or handed out, by whoever leaves it last. Must not park.
   using CloseHook = void (*)(void* argument) noexcept;
   void set_close_hook(CloseHook hook, void* argument) noexcept {
@@ -79,9 +81,12 @@ class alignas(64) PollDesc : public time::Timer {
   // As fd(), for somebody who may duplicate it: then closing the number does not end the poller's watch, so it is ended
   // by hand.
   int lend_fd() noexcept {
-    lent_.store(true, std::memory_order_relaxed);
+    end_watch_by_hand();
     return fd_;
   }
+  // Before the close the poller is told to let go, which costs a system call. Also for descriptors whose port must be free
+  // as soon as they are closed (poll/backend.h, remove()).
+  void end_watch_by_hand() noexcept { watch_ended_by_hand_.store(true, std::memory_order_relaxed); }
   [[nodiscard]] bool is_closed() const noexcept { return mutex_.is_closed(); }
 
   // Parks until a call of that direction may succeed. The caller is inside (see Call).
@@ -227,7 +232,8 @@ class alignas(64) PollDesc : public time::Timer {
 
   // The rest: opening and closing.
   std::atomic<std::uintptr_t> closer_{0};           // a Waiter: whoever waits for the last caller to leave
-  std::atomic<bool> lent_{false};                   // the number was shown to somebody
+  std::atomic<bool> watch_ended_by_hand_{false};    // lent, adopted, or a port that must be free at once
+  std::atomic<bool> lingers_{false};                // see set_lingers()
   std::atomic<bool> closed_now_{false};             // the descriptor is closed, or handed out
   base::SpinLock timer_lock_;
   CloseHook close_hook_ = nullptr;

@@ -229,6 +229,31 @@ ROOST_CASE(Closing, DataAndEndInOneEdgeAreBothSeen) {
   }
 }
 
+// A close that lingers waits in the kernel, and that must not be a worker's thread.
+ROOST_CASE(Closing, ALingeringCloseHoldsUpNobodyElse) {
+  auto [client, server] = tcp_pair();
+  auto stuffing = go([&conn = client] {
+    const auto bytes = some_bytes();
+    while (conn.write(bytes)) {
+    }
+  });
+  ASSERT_TRUE(writing());
+  ASSERT_OK(client.set_linger(1));
+  auto closing = go([&conn = client] {
+    const auto start = now();
+    EXPECT_OK(conn.close());
+    return since(start);
+  });
+  Nanoseconds longest{};
+  for (auto last = now(); !closing.done(); last = now()) {
+    static_cast<void>(sleep_for(1ms));
+    longest = std::max(longest, since(last));
+  }
+  EXPECT_GE(closing.join(), 900ms);
+  EXPECT_LT(longest, 800ms);
+  stuffing.join();
+}
+
 // --- misuse --------------------------------------------------------------------------------------------------------
 
 void destroy_under_a_call() {

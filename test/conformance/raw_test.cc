@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <thread>
 
+#include "base/clock.h"
 #include "conformance/conn_suite.h"
 
 namespace roost::test {
@@ -175,6 +177,24 @@ ROOST_CASE(Raw, AFileCannotBeWaitedFor) {
   EXPECT_ERROR(net::Descriptor::adopt(file), std::errc::operation_not_permitted);
   EXPECT_EQ(::close(file), 0);  // still ours
   EXPECT_ERROR(net::Descriptor::adopt(-1), std::errc::bad_file_descriptor);
+}
+
+// NP-01
+TEST(RawPoller, AWakeFromAnotherThreadEndsALongWait) {
+  for (const PollerKind kind : {PollerKind::epoll, PollerKind::io_uring}) {
+    if (opening_error(kind)) continue;
+    const auto poller = must(kind == PollerKind::epoll ? poll::open_epoll() : poll::open_io_uring());
+    std::array<poll::Event, 8> events;
+    const auto start = now();
+    std::thread waker([&] {
+      std::this_thread::sleep_for(20ms);
+      poller->wake();
+      poller->wake();
+    });
+    EXPECT_EQ(poller->wait(events, base::now_ns() + Nanoseconds(10s).count()), 0u);
+    EXPECT_LT(since(start), 5s);
+    waker.join();
+  }
 }
 
 // What is left of a closed descriptor's number must not reach its successor.

@@ -146,7 +146,8 @@ class Conn : public io::Stream {
   Result<void> set_no_delay(bool on);
   Result<void> set_keep_alive(const KeepAlive& keep_alive);
   // seconds < 0: the kernel sends what is left in the background after close (the default). 0: close resets.
-  // > 0: as the default, and the kernel drops what is left after so many seconds.
+  // > 0: close waits until the peer has acknowledged what is left, so many seconds at most, and then the kernel drops it.
+  // The closing fiber parks meanwhile; its thread does not wait.
   Result<void> set_linger(int seconds);
   Result<void> set_user_timeout(std::chrono::milliseconds span);  // TCP_USER_TIMEOUT: unacknowledged data for so long ends it
   Result<void> set_read_buffer(std::size_t bytes);   // SO_RCVBUF; turns the kernel's autotuning off
