@@ -198,7 +198,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadInput{"UnknownOption", {"load", "--target", "127.0.0.1:1", "--bogus"}, "--bogus"},
         BadInput{"Target", {"load", "--target", "127.0.0.1"}, "`127.0.0.1` is not an address"},
         BadInput{"TargetPort", {"load", "--target", "127.0.0.1:0"}, "port 0"},
-        BadInput{"TargetName", {"load", "--target", "no.such.host.invalid:80"}, "was not found"},
+        // A name with an empty label: it is refused without a question to a name server, so the test stays on this machine.
+        BadInput{"TargetName", {"load", "--target", "no..such.host:80"}, "was not found"},
         BadInput{"Connections", {"load", "--target", "127.0.0.1:1", "--connections", "lots"}, "`lots`"},
         BadInput{"NoConnections", {"load", "--target", "127.0.0.1:1", "--connections", "0"}, "at least 1"},
         BadInput{"Rate", {"load", "--target", "127.0.0.1:1", "--rate", "0"}, "--rate 0"},
