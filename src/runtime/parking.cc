@@ -105,6 +105,16 @@ bool take_notification(Fiber& self) noexcept {
   current_worker()->counters.schedule_latencies.record(base::now_ns() - self.wait_since_ns.load(std::memory_order_relaxed));
 }
 
+// Runtime::schedule, with the common case first.
+inline void make_runnable(Fiber* fiber) noexcept {
+  Worker* here = current_worker();
+  if (here != nullptr && fiber->home == nullptr && !here->migrates()) [[likely]] {
+    here->push(fiber);
+  } else if (Runtime* runtime = Runtime::current()) {
+    runtime->schedule(fiber);
+  }
+}
+
 void park_fiber(Fiber& self, Worker& worker, WaitReason reason, const void* object) noexcept {
   self.wait_reason.store(reason, std::memory_order_relaxed);
   self.wait_object.store(object, std::memory_order_relaxed);
@@ -201,25 +211,16 @@ void unpark(Waiter waiter) noexcept {
   Fiber* fiber = waiter.fiber();
   FiberState state = fiber->state.load(std::memory_order_relaxed);
   for (;;) {
-    switch (state) {
-      case FiberState::notified: {
-        // A plain load would let our earlier stores be seen after the wake-up is consumed.
-        if (fiber->state.compare_exchange_weak(state, FiberState::notified, std::memory_order_acq_rel)) return;
-        continue;
-      }
-      case FiberState::running:
-        // Release pairs with the acquire in take_notification().
-        if (fiber->state.compare_exchange_weak(state, FiberState::notified, std::memory_order_acq_rel)) return;
-        continue;
-      case FiberState::parked:
-        // Acquire pairs with the release that marked it parked: its registers are saved.
-        if (fiber->state.compare_exchange_weak(state, FiberState::running, std::memory_order_acq_rel)) {
-          if (fiber->sample != Fiber::Sample::none) [[unlikely]] note_wake(*fiber);
-          if (Runtime* runtime = Runtime::current()) runtime->schedule(fiber);
-          return;
-        }
-        continue;
+    if (state == FiberState::parked) [[likely]] {
+      // Acquire pairs with the release that marked it parked: its registers are saved.
+      if (!fiber->state.compare_exchange_weak(state, FiberState::running, std::memory_order_acq_rel)) continue;
+      if (fiber->sample != Fiber::Sample::none) [[unlikely]] note_wake(*fiber);
+      make_runnable(fiber);
+      return;
     }
+    // Running, or notified already: then a plain load would let our earlier stores be seen after the wake-up is consumed.
+    // Release pairs with the acquire in take_notification().
+    if (fiber->state.compare_exchange_weak(state, FiberState::notified, std::memory_order_acq_rel)) return;
   }
 }
 

@@ -143,6 +143,7 @@ class Worker {
   Runtime& runtime() const noexcept { return runtime_; }
   [[nodiscard]] unsigned index() const noexcept { return index_; }
   [[nodiscard]] bool is_spare() const noexcept { return spare_; }
+  [[nodiscard]] bool migrates() const noexcept { return migrates_; }
   [[nodiscard]] Fiber* current() const noexcept { return current_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::int64_t now_ns() const noexcept { return last_look_ns_.load(std::memory_order_relaxed); }
 
