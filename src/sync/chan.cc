@@ -11,8 +11,6 @@ constexpr runtime::WaitReason reason_of(ChanSide side) noexcept {
 
 }  // namespace
 
-std::error_code chan_would_block() noexcept { return std::make_error_code(std::errc::operation_would_block); }
-
 ChanStep ChanCore::wait(ChanSide side, WaitNode& node, Deadline deadline, WaitEnd& end) noexcept {
   const runtime::Waiter self = runtime::current_waiter();
   if (end = hindrance(self, deadline.ns()); end != WaitEnd::answered) [[unlikely]] {

@@ -110,7 +110,7 @@ Result<std::size_t> SelectCore::run(std::span<SelectCase* const> cases) noexcept
     if (chosen) return index;
   }
   if (otherwise < cases.size() && count <= 1) {  // one channel alone was looked at properly already
-    detail::spend_turn();
+    detail::spend_miss();
     return otherwise;
   }
 
@@ -150,7 +150,7 @@ Result<std::size_t> SelectCore::wait(std::span<SelectCase* const> cases, std::sp
   if (otherwise != nullptr || hindrance != WaitEnd::answered) {
     unlock_all(cores);
     if (otherwise != nullptr) {
-      detail::spend_turn();
+      detail::spend_miss();
       return index_of([&](const SelectCase* one) { return one == otherwise; });
     }
     // The fiber's context may have timed out, or this select.

@@ -3,6 +3,8 @@
 // Firing races with stop() and reset(): the queue takes a node out first and calls on_timer() later, when it may have been
 // stopped, or started anew. So the call counts only if the node still wants to fire, is in no queue, and its time has come.
 //
+// A reset to a later time leaves the node where it is in the queue: when it is taken out early it is put in again.
+//
 // The node is there for its handles (references) and for its memory's other users (memory): all references together, and each
 // arming until it has fired or was canceled. A timer that calls a function also holds a reference to itself while it is started.
 #include <roost/time/timer.h>
@@ -43,10 +45,12 @@ struct TimerNode final : RefCounted, time::Timer {
   // Guarded by the channel's lock.
   std::int64_t when_ns = 0;
   std::int64_t period_ns = 0;
+  std::int64_t armed_ns = 0;               // when the queue takes it out, if it is in one
   bool wants_to_fire = false;
 
  private:
   bool stop_locked() noexcept;
+  void disarm_locked() noexcept;
   runtime::Worker* arm_locked() noexcept;
   void fire() noexcept;
   void release_memory() noexcept {
@@ -58,14 +62,17 @@ struct TimerNode final : RefCounted, time::Timer {
 
 bool TimerNode::stop_locked() noexcept {
   const bool had_value = chan.drain_locked();
-  const bool would_have_fired = std::exchange(wants_to_fire, false);
+  return std::exchange(wants_to_fire, false) || had_value;
+}
+
+void TimerNode::disarm_locked() noexcept {
   // Otherwise it is on its way to on_timer(), which will find that it is not wanted.
   if (time::TimerQueue::cancel(*this)) memory.fetch_sub(1, std::memory_order_relaxed);
-  return would_have_fired || had_value;
 }
 
 runtime::Worker* TimerNode::arm_locked() noexcept {
   memory.fetch_add(1, std::memory_order_relaxed);
+  armed_ns = when_ns;
   return sync::arm_timer(*this, when_ns);
 }
 
@@ -73,6 +80,7 @@ bool TimerNode::stop() noexcept {
   chan.lock();
   const bool was_started = wants_to_fire;
   const bool stopped = stop_locked();
+  disarm_locked();
   chan.unlock();
   if (was_started && function != nullptr) release();  // the caller has another
   return stopped;
@@ -86,8 +94,12 @@ bool TimerNode::start(std::int64_t new_when_ns, std::int64_t new_period_ns) noex
   period_ns = new_period_ns;
   wants_to_fire = true;
   if (!was_started && function != nullptr) retain();
+  runtime::Worker* asleep = nullptr;
   // One that never fires needs no place in a queue.
-  runtime::Worker* asleep = when_ns == base::never_ns ? nullptr : arm_locked();
+  if (when_ns == base::never_ns || when_ns < armed_ns || !is_armed()) {
+    disarm_locked();
+    if (when_ns != base::never_ns) asleep = arm_locked();
+  }
   chan.unlock();
   if (asleep != nullptr) asleep->poller().wake();
   return stopped;
@@ -109,13 +121,16 @@ void TimerNode::fire() noexcept {
   bool fires = false;
   chan.lock();
   const std::int64_t now = base::now_ns();
-  if (wants_to_fire && !is_armed() && now >= when_ns) {
+  const bool is_current = wants_to_fire && !is_armed();
+  if (is_current && now < when_ns && when_ns != base::never_ns) {
+    static_cast<void>(arm_locked());  // on this very worker
+  } else if (is_current && now >= when_ns) {
     fires = true;
     if (period_ns > 0) {
       // Ticks that were missed are left out.
       const std::int64_t periods = 1 + (now - when_ns) / period_ns;
       when_ns = base::saturating_add(when_ns, periods * period_ns);
-      static_cast<void>(arm_locked());  // on this very worker
+      static_cast<void>(arm_locked());
     } else {
       wants_to_fire = false;
     }
@@ -135,6 +150,7 @@ void TimerNode::take_down(RefCounted* self) noexcept {
   auto* node = static_cast<TimerNode*>(self);
   node->chan.lock();
   node->stop_locked();
+  node->disarm_locked();
   node->chan.unlock();
   node->release_memory();
 }

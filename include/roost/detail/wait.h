@@ -164,5 +164,7 @@ enum class WaitEnd : std::uint8_t { answered, canceled, timed_out };
 
 // Gives way once in a while, so that calls that always succeed at once starve nobody.
 void spend_turn() noexcept;
+// The same for a call that only tried and found nothing, which takes next to no time: it counts for a sixteenth.
+void spend_miss() noexcept;
 
 }  // namespace roost::detail

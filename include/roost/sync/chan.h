@@ -29,6 +29,7 @@
 #include <concepts>
 #include <cstddef>
 #include <iterator>
+#include <system_error>
 #include <utility>
 
 #include <roost/detail/chan_core.h>
@@ -44,7 +45,9 @@ class SendChan;
 
 namespace detail {
 
-[[nodiscard]] std::error_code chan_would_block() noexcept;
+[[nodiscard]] inline std::error_code chan_would_block() noexcept {
+  return std::make_error_code(std::errc::operation_would_block);
+}
 
 // The next value, into raw storage. would_wait: `end` says what came between.
 template <class T>
@@ -73,7 +76,7 @@ Result<T> chan_receive(ChanImpl<T>* chan, Deadline deadline) noexcept {
 template <class T>
 Result<T> chan_try_receive(ChanImpl<T>* chan) noexcept {
   if (chan == nullptr || !chan->maybe_receivable()) {
-    spend_turn();  // or a loop that only tries would keep those from running who could end it
+    spend_miss();  // or a loop that only tries would keep those from running who could end it
     return fail(chan_would_block());
   }
   Room<T> room;
@@ -111,7 +114,7 @@ Result<void> chan_send(ChanImpl<T>* chan, T& value, Deadline deadline) noexcept 
 template <class T>
 bool chan_try_send(ChanImpl<T>* chan, T& value) noexcept {
   if (chan == nullptr || !chan->maybe_sendable()) {
-    spend_turn();
+    spend_miss();
     return false;
   }
   WaiterId waiter = 0;
