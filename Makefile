@@ -64,7 +64,6 @@ test: build/build.ninja
 
 .PHONY: bench
 bench: setup
-	@command -v python3 >/dev/null || scripts/setup python3
 	@scripts/bench
 
 # A use after return hides in a fiber's stack unless fake stacks are on.

@@ -608,6 +608,7 @@ struct OrderCase {
   std::vector<std::size_t> wanted;   // indices into destinations
 };
 
+// RS-06
 TEST(AddressOrderTest, FollowsTheExamplesOfRfc6724) {
   const OrderCase cases[] = {
       {"matching scope, v6", {"2001:db8:1::1", "198.51.100.121"}, {"2001:db8:1::2", "169.254.13.78"}, {0, 1}},
