@@ -12,6 +12,7 @@
 ## make setup                      only installs the Debian packages of scripts/packages.txt
 ## make clean                      removes build/
 ##
+## WEB=OFF leaves the charts of reports and pages out, for a machine that reaches no npm registry.
 ## JOBS=N bounds the compilers run at once (default: one a core), TEST_JOBS=N the tests (default: 2).
 
 # Bare `make` explains itself: building can install packages, and nobody has asked for that yet.
@@ -20,6 +21,7 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 
 CONNECTIONS ?= 100000
+export WEB ?= ON
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 # Tests open real sockets and watch the clock; more of them at once gains little and disturbs timing.
@@ -41,11 +43,11 @@ setup:
 # Configuring once is enough: Ninja runs CMake again by itself when a CMake file changes, but does not
 # know of the presets. CMake may leave an unchanged build.ninja alone, hence the touch.
 build/build.ninja: CMakePresets.json | setup
-	cmake --preset release
+	cmake --preset release -DROOST_WEB=$(WEB)
 	@touch $@
 
 build/%/build.ninja: CMakePresets.json | setup
-	cmake --preset $*
+	cmake --preset $* -DROOST_WEB=$(WEB)
 	@touch $@
 
 # Only the program and the rooms below it: who wants a demo does not wait for the tests to compile.

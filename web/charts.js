@@ -1,0 +1,217 @@
+// Charts as all pages of roost draw them: by uPlot, as wide as their figure, in the colours of frame.css, with units.
+//
+//   const chart = roost.chart(document.getElementById("rate"), {
+//     title: "Rate", note: "a second",             // note is optional
+//     x: {kind: "elapsed"},                        // "elapsed": seconds since a start; "clock": seconds since 1970;
+//                                                  // "percentile": 1 / (1 - q), on a log axis; "log2": 1, 2, 4, ...;
+//                                                  // "category": names, with `categories: ["before", "after"]`, as bars
+//     y: {unit: "count", log: false},              // "count", "rate", "us", "bytes", "percent" (0 to 100), "seconds"
+//     xs: [0, 1, 2],                               // not for categories
+//     series: [{label: "sent", values: [1, 2, null], fill: true, step: true, color: "c2"}],   // all but the first two optional
+//     height: 220,
+//   });
+//   chart.update(xs, [values, ...]);               // new data for a page that lives
+//
+// Where uPlot was left out at build time each figure says so. For tests, the root element tells what became of the page:
+// data-charts, how many were drawn; data-error, the first script error; data-overflow, whether it is wider than the window.
+"use strict";
+const roost = (() => {
+  const root = document.documentElement;
+  root.dataset.charts = "0";
+  const note_error = (message) => { root.dataset.error ??= String(message); };
+  window.addEventListener("error", (event) => note_error(event.message));
+  window.addEventListener("unhandledrejection", (event) => note_error(event.reason));
+  const note_overflow = () => { root.dataset.overflow = root.scrollWidth > root.clientWidth ? "yes" : "no"; };
+  window.addEventListener("load", note_overflow);
+  window.addEventListener("resize", note_overflow);
+
+  // At most three digits, and no more behind the point than tell something.
+  const digits = (value) => {
+    const size = Math.abs(value);
+    return value.toLocaleString("en-US", {maximumFractionDigits: size >= 100 || size === 0 ? 0 : size >= 10 ? 1 : 2});
+  };
+  const scaled = (value, base, units) => {
+    let at = 0;
+    while (at + 1 < units.length && Math.abs(value) >= base * 0.99995) { value /= base; ++at; }
+    return digits(value) + " " + units[at];
+  };
+  // Numbers as people read them. null and undefined are a dash.
+  const known = (f) => (value) => (value === null || value === undefined || Number.isNaN(value) ? "–" : f(value));
+  const format = {
+    count: known((value) => (Math.abs(value) < 10 ? digits(value) : Math.round(value).toLocaleString("en-US"))),
+    rate: known((value) => format.count(value) + "/s"),
+    us: known((value) => (Math.abs(value) < 999.5 ? scaled(value, 1000, ["µs"]) : scaled(value / 1000, 1000, ["ms", "s"]))),
+    bytes: known((value) => scaled(value, 1000, ["B", "KB", "MB", "GB", "TB"])),
+    percent: known((value) => digits(value) + " %"),
+    seconds: known((value) => {
+      const sign = value < 0 ? "-" : "";
+      const whole = Math.abs(value);
+      if (whole < 120) return sign + digits(whole) + " s";
+      const two = (part) => String(Math.floor(part)).padStart(2, "0");
+      return sign + (whole < 3600 ? `${Math.floor(whole / 60)}:${two(whole % 60)} min`
+                                  : `${Math.floor(whole / 3600)}:${two((whole % 3600) / 60)} h`);
+    }),
+    clock: known((value) => new Date(value * 1000).toLocaleTimeString("en-GB")),
+    // Of x = 1 / (1 - q): 10 is 90 %, 1000 is 99.9 %.
+    percentile: known((x) => {
+      const q = 100 * (1 - 1 / x);
+      return q.toFixed(x < 100 ? (Number.isInteger(Math.round(q * 1e6) / 1e6) ? 0 : 1) : Math.max(0, Math.ceil(Math.log10(x) - 2 - 1e-9))) + " %";
+    }),
+  };
+  // Long numbers at an axis are short: 120k, 1.5M.
+  const short_count = (value) => {
+    const size = Math.abs(value);
+    return size >= 1e6 ? digits(value / 1e6) + "M" : size >= 1e4 ? digits(value / 1e3) + "k" : format.count(value);
+  };
+  const axis_format = {...format, count: short_count, rate: (value) => short_count(value) + "/s"};
+
+  const element = (name, properties = {}, ...children) => {
+    const made = Object.assign(document.createElement(name), properties);
+    made.append(...children);
+    return made;
+  };
+  const color = (name) => getComputedStyle(root).getPropertyValue("--" + name).trim();
+  const faded = (text) => text + "26";  // #rrggbb with an alpha of 15 %
+
+  const elapsed_steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];
+  const bytes_steps = [1, 2, 5].flatMap((m) => [1, 10, 100].map((t) => m * t)).flatMap((m) => [0, 1, 2, 3, 4].map((k) => m * 1000 ** k)).sort((a, b) => a - b);
+
+  const x_scale = {
+    elapsed: {time: false},
+    clock: {time: true},
+    percentile: {time: false, distr: 3},
+    log2: {time: false, distr: 3, log: 2},
+    category: {time: false},
+  };
+
+  function x_axis(spec) {
+    switch (spec.x.kind) {
+      case "elapsed": return {incrs: elapsed_steps, values: (_, splits) => splits.map(format.seconds)};
+      case "clock": return {};
+      case "percentile": return {
+        splits: (u) => [1, 2, 4, ...Array.from({length: 12}, (_, i) => 10 ** (i + 1))].filter((x) => x <= u.scales.x.max * 1.0001),
+        filter: (_, splits) => splits,
+        values: (_, splits) => splits.map(format.percentile),
+        space: 20,
+      };
+      case "log2": return {values: (_, splits) => splits.map((v) => (v === null ? "" : axis_format[spec.x.unit ?? "count"](v)))};
+      case "category": return {
+        splits: () => spec.x.categories.map((_, i) => i),
+        values: () => spec.x.categories,
+        grid: {show: false},
+      };
+    }
+    throw new Error("charts.js: no axis is called " + spec.x.kind);
+  }
+
+  function x_range(spec) {
+    if (spec.x.kind === "category") return (u) => [-0.6, spec.x.categories.length - 0.4];
+    if (spec.x.kind === "percentile") return (u, min, max) => [1, Math.max(max ?? 100, 10)];
+    // uPlot gives a single point a range of its own, which would show times before the start.
+    return (u, min, max) => (min === null ? [spec.x.kind === "log2" ? 1 : 0, 10] : min === max ? [min, min + 1] : [min, max]);
+  }
+
+  function y_range(spec) {
+    if (spec.y.log) {
+      return (u, min, max) => (min === null || max === null ? [1, 1000]
+        : [10 ** Math.floor(Math.log10(Math.max(min, 1e-3))), 10 ** Math.max(Math.ceil(Math.log10(max) - 1e-9), Math.floor(Math.log10(Math.max(min, 1e-3))) + 1)]);
+    }
+    if (spec.y.unit === "percent") return () => [0, 100];
+    return (u, min, max) => [Math.min(0, min ?? 0), (max ?? 0) > 0 ? max * 1.06 : 1];
+  }
+
+  // Bars of several series stand side by side within their category.
+  function bars(index, count) {
+    const width = 0.8 / count;
+    return uPlot.paths.bars({
+      disp: {
+        x0: {unit: 1, values: (u) => u.data[0].map((x) => x - 0.4 + index * width)},
+        size: {unit: 1, values: (u) => u.data[0].map(() => width * 0.92)},
+      },
+    });
+  }
+
+  function options(spec, width) {
+    const value = (text) => (u, v) => text(v);
+    const text_of_x = spec.x.kind === "category" ? (v) => spec.x.categories[v] ?? "–"
+      : spec.x.kind === "elapsed" ? format.seconds : spec.x.kind === "log2" ? format[spec.x.unit ?? "count"] : format[spec.x.kind];
+    const is_bars = spec.x.kind === "category";
+    const axis = {stroke: color("muted"), grid: {stroke: color("grid"), width: 1}, ticks: {stroke: color("grid"), width: 1, size: 4}, font: "12px " + getComputedStyle(document.body).fontFamily, gap: 4};
+    const y = axis_format[spec.y.unit];
+    return {
+      width,
+      height: spec.height ?? 220,
+      padding: [10, 14, 0, 0],
+      scales: {
+        x: {...x_scale[spec.x.kind], range: x_range(spec)},
+        y: {distr: spec.y.log ? 3 : 1, range: y_range(spec)},
+      },
+      axes: [
+        {...axis, ...x_axis(spec), grid: {...axis.grid, ...(x_axis(spec).grid ?? {})}},
+        {
+          ...axis,
+          values: (_, splits) => splits.map((v) => (v === null ? "" : y(v))),
+          ...(spec.y.unit === "bytes" && !spec.y.log ? {incrs: bytes_steps} : {}),
+          size: (u, values) => (values === null ? 40 : 16 + 6.6 * Math.max(...values.map((v) => v.length))),
+        },
+      ],
+      series: [
+        {label: {elapsed: "time", clock: "time", percentile: "percentile", category: ""}[spec.x.kind] ?? spec.x.label ?? "", value: value(text_of_x)},
+        ...spec.series.map((series, i) => {
+          const stroke = color(series.color ?? "c" + (i % 6 + 1));
+          return {
+            label: series.label,
+            stroke,
+            width: is_bars ? 0 : 1.6,
+            fill: is_bars ? stroke : series.fill ? faded(stroke) : undefined,
+            paths: is_bars ? bars(i, spec.series.length) : series.step ? uPlot.paths.stepped({align: 1}) : undefined,
+            // A line of one point would be nothing to see.
+            points: {show: !is_bars && series.values.length === 1, size: 5},
+            value: value(format[spec.y.unit]),
+          };
+        }),
+      ],
+      cursor: {y: false, drag: {x: !is_bars, y: false}, points: {size: 7}},
+      legend: {markers: {width: 0, fill: (u, i) => color(spec.series[i - 1]?.color ?? "c" + ((i - 1) % 6 + 1))}},
+    };
+  }
+
+  const drawn = new Set();
+
+  function chart(figure, spec) {
+    const place = element("div", {className: "plot"});
+    const caption = element("figcaption", {textContent: spec.title});
+    if (spec.note) caption.append(element("small", {textContent: spec.note}));
+    figure.replaceChildren(caption, place);
+    if (typeof uPlot === "undefined") {
+      place.replaceWith(element("p", {textContent: "Charts were left out when this program was built (ROOST_WEB=OFF)."}));
+      return {update() {}};
+    }
+    let plot = null;
+    // A log axis has no place for nothing.
+    const shown = (values) => (spec.y.log ? values.map((v) => (v > 0 ? v : null)) : values);
+    const data = () => [spec.x.kind === "category" ? spec.x.categories.map((_, i) => i) : spec.xs, ...spec.series.map((s) => shown(s.values))];
+    const draw = () => {
+      plot?.destroy();
+      plot = new uPlot(options(spec, Math.max(place.clientWidth, 100)), data(), place);
+    };
+    draw();
+    drawn.add(draw);
+    root.dataset.charts = String(drawn.size);
+    new ResizeObserver(() => {
+      const width = place.clientWidth;
+      if (width > 0 && width !== plot.width) plot.setSize({width, height: plot.height});
+    }).observe(place);
+    return {
+      update(xs, values) {
+        spec.xs = xs;
+        spec.series.forEach((series, i) => { series.values = values[i]; });
+        plot.setData(data());
+      },
+    };
+  }
+  // Colours are read when a chart is drawn.
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.forEach((draw) => draw()));
+
+  return {chart, format, element};
+})();
