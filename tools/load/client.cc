@@ -64,10 +64,10 @@ Client::Client(const LoadOptions& options, const Plan& plan, const tools::ShardL
     : options_(options),
       plan_(plan),
       link_(link),
-      share_(plan.connections_of(link.index(), options.connections)),
+      share_(plan.connections_of(link.index(), options.stages.front().connections)),
       // One byte more than a message: a read that could hold more and got less tells the runtime that the socket is drained,
       // and spares it the call that would have said so.
-      buffers_(std::min<std::size_t>(options.message_bytes + 1, piece_bytes_max)) {
+      buffers_(std::min<std::size_t>(options.message_bytes_max() + 1, piece_bytes_max)) {
   figures_.counters.requested = share_;
 }
 
@@ -102,7 +102,7 @@ int Client::work() {
   link_.send(ready, {});
   while (begin_ns_ == 0 && !leaving_) sleep_for(tick);
 
-  const double rate_of_process = options_.rate / plan_.processes;
+  const double rate_of_process = stage_.ramp.rate / plan_.processes;
   for (std::size_t i = 0; i < openers(rate_of_process); ++i) go({.name = "opener"}, [this] { open_connections(); });
 
   // The run is over when its end has passed and every message that was due has its answer or its time-out. A fiber whose
@@ -147,14 +147,14 @@ void Client::open_connections() {
   dialer.keep_alive.enable = false;  // the pings tell; and a million keep-alive timers are the kernel's, not the test's
   while (next_ < share_ && !leaving_) {
     const std::uint64_t number = next_++ * plan_.processes + link_.index();
-    const auto offset_ns = static_cast<std::int64_t>(static_cast<double>(number) / options_.rate * 1e9);
+    const auto offset_ns = static_cast<std::int64_t>(static_cast<double>(number) / stage_.ramp.rate * 1e9);
     if (!sleep_until(Deadline::from_ns(begin_ns_ + offset_ns)) || leaving_) return;
 
     if (plan_.sources) dialer.local = net::Endpoint{plan_.sources->at(number), 0};
     Counters& counters = figures_.counters;
     ++counters.attempted;
     const std::int64_t started_ns = now_ns();
-    auto conn = dialer.dial(options_.target);
+    auto conn = dialer.dial(options_.targets[number % options_.targets.size()]);
     if (!conn) {
       if (conn.error() == std::errc::operation_canceled) return;
       ++counters.failed;
@@ -202,9 +202,9 @@ void Client::count_broken(std::error_code error) {
 // The life of one connection, from its first answer on.
 void Client::drive(net::Conn conn, std::uint64_t number) {
   std::error_code end;
-  if (!options_.closed_loop) {
+  if (!stage_.is_closed_loop()) {
     end = ping_on_schedule(conn, number, 1);
-  } else if (is_active(number, options_.connections, options_.active)) {
+  } else if (is_active(number, stage_.connections, stage_.active)) {
     end = ping_in_a_loop(conn, number, 1);
   } else {
     end = stand(conn, Deadline::none());
@@ -214,16 +214,16 @@ void Client::drive(net::Conn conn, std::uint64_t number) {
 }
 
 std::error_code Client::ping_on_schedule(net::Conn& conn, std::uint64_t number, std::uint32_t sequence) {
-  const std::int64_t phase = phase_ns(number, options_.connections, options_.interval);
+  const std::int64_t phase = phase_ns(number, stage_.connections, stage_.interval);
   std::int64_t last_ns = now_ns();
-  for (std::int64_t due_ns = first_due_ns(begin_ns_, phase, options_.interval, now_ns()); due_ns < window_.end_ns;
-       due_ns += options_.interval.count()) {
+  for (std::int64_t due_ns = first_due_ns(begin_ns_, phase, stage_.interval, now_ns()); due_ns < window_.end_ns;
+       due_ns += stage_.interval.count()) {
     if (auto broken = stand(conn, Deadline::from_ns(due_ns)); broken) return broken;
     if (due_ns >= window_.end_ns) break;  // the end was set while it waited
     // During the ramp pings only keep connections alive: one that has just had its first answer can wait for its next turn, and
     // leaves the processors to the opening of the others.
     const bool in_run = due_ns >= window_.start_ns;
-    if (!in_run && due_ns - last_ns < options_.interval.count()) continue;
+    if (!in_run && due_ns - last_ns < stage_.interval.count()) continue;
     last_ns = due_ns;
     const std::int64_t sent_ns = now_ns();
     figures_.counters.run_sent += in_run;
@@ -267,7 +267,7 @@ std::error_code Client::stand(net::Conn& conn, Deadline until) {
 
 // Sends one message and waits for its answer.
 std::error_code Client::exchange(net::Conn& conn, std::uint64_t number, std::uint32_t sequence) {
-  const Payload payload(static_cast<std::uint32_t>(number), sequence, options_.message_bytes);
+  const Payload payload(static_cast<std::uint32_t>(number), sequence, stage_.sizes.lowest());
   ++figures_.counters.in_flight;
   std::error_code error = send(conn, payload);
   if (!error) error = receive(conn, payload);
@@ -284,8 +284,8 @@ std::error_code Client::send(net::Conn& conn, const Payload& payload) {
   ++figures_.counters.sent;
   conn.set_write_deadline_after(options_.io_timeout);
   const auto buffer = buffers_.borrow();
-  for (std::size_t sent = 0; sent < options_.message_bytes;) {
-    const auto piece = buffer.span().first(std::min(buffer.span().size(), options_.message_bytes - sent));
+  for (std::size_t sent = 0; sent < stage_.sizes.lowest();) {
+    const auto piece = buffer.span().first(std::min(buffer.span().size(), stage_.sizes.lowest() - sent));
     payload.write(sent, piece);
     const auto wrote = conn.write(std::span<const std::byte>(piece));
     if (!wrote) return wrote.error();
@@ -296,7 +296,7 @@ std::error_code Client::send(net::Conn& conn, const Payload& payload) {
 
 std::error_code Client::receive(net::Conn& conn, const Payload& payload) {
   conn.set_read_deadline_after(options_.io_timeout);
-  for (std::size_t received = 0; received < options_.message_bytes;) {
+  for (std::size_t received = 0; received < stage_.sizes.lowest();) {
     if (auto readable = conn.wait_readable(); !readable) return readable.error();
     const auto buffer = buffers_.borrow();
     const auto n = conn.read(buffer.span());

@@ -84,6 +84,7 @@ class Client {
   void send_progress();
 
   const LoadOptions& options_;
+  const Stage& stage_ = options_.stages.front();
   const Plan& plan_;
   const tools::ShardLink& link_;
   const std::uint64_t share_;       // connections of this process

@@ -7,16 +7,30 @@
 namespace roost::load {
 namespace {
 
+template <class T>
+void put(std::string& out, const T& value) {
+  out += tools::bytes_of(value);
+}
+
+template <class T>
+bool take(std::string_view& in, T& value) {
+  const auto taken = tools::value_of<T>(in);
+  if (!taken) return false;
+  value = *taken;
+  in.remove_prefix(sizeof value);
+  return true;
+}
+
 void put_text(std::string& out, std::string_view text) {
-  out += tools::bytes_of(static_cast<std::uint32_t>(text.size()));
+  put(out, static_cast<std::uint32_t>(text.size()));
   out += text;
 }
 
 std::optional<std::string_view> take_text(std::string_view& in) {
-  const auto length = tools::value_of<std::uint32_t>(in);
-  if (!length || in.size() - sizeof *length < *length) return std::nullopt;
-  const std::string_view text = in.substr(sizeof *length, *length);
-  in.remove_prefix(sizeof *length + *length);
+  std::uint32_t length = 0;
+  if (!take(in, length) || in.size() < length) return std::nullopt;
+  const std::string_view text = in.substr(0, length);
+  in.remove_prefix(length);
   return text;
 }
 
@@ -39,7 +53,33 @@ void Counters::merge(const Counters& other) noexcept {
   run_sent += other.run_sent;
   run_received += other.run_received;
   in_flight += other.in_flight;
+  released += other.released;
+  bytes_sent += other.bytes_sent;
+  bytes_received += other.bytes_received;
+  churn_closed += other.churn_closed;
+  churn_established += other.churn_established;
+  churn_failed += other.churn_failed;
   last_established_ns = std::max(last_established_ns, other.last_established_ns);
+}
+
+void StageFigures::merge(const StageFigures& other) {
+  counts.requested += other.counts.requested;
+  counts.established += other.counts.established;
+  counts.run_sent += other.counts.run_sent;
+  counts.run_received += other.counts.run_received;
+  counts.run_bytes_sent += other.counts.run_bytes_sent;
+  counts.churn_closed += other.counts.churn_closed;
+  counts.churn_established += other.counts.churn_established;
+  counts.last_established_ns = std::max(counts.last_established_ns, other.counts.last_established_ns);
+  if (!other.latency.empty()) latency.merge(other.latency);
+  if (!other.lateness.empty()) lateness.merge(other.lateness);
+}
+
+void TargetCounters::merge(const TargetCounters& other) noexcept {
+  established += other.established;
+  failed += other.failed;
+  dropped += other.dropped;
+  received += other.received;
 }
 
 void Figures::merge(const Figures& other) {
@@ -48,44 +88,64 @@ void Figures::merge(const Figures& other) {
   for (std::size_t i = 0; i < kinds; ++i) {
     if (!other.histograms[i].empty()) histograms[i].merge(other.histograms[i]);
   }
+  stages.resize(std::max(stages.size(), other.stages.size()));
+  for (std::size_t i = 0; i < other.stages.size(); ++i) stages[i].merge(other.stages[i]);
+  targets.resize(std::max(targets.size(), other.targets.size()));
+  for (std::size_t i = 0; i < other.targets.size(); ++i) targets[i].merge(other.targets[i]);
 }
 
 std::string Figures::encode(bool all) const {
   std::string out(tools::bytes_of(counters));
-  out += tools::bytes_of(static_cast<std::uint32_t>(failures.size()));
+  put(out, static_cast<std::uint32_t>(failures.size()));
   for (const auto& [name, times] : failures) {
     put_text(out, name);
-    out += tools::bytes_of(times);
+    put(out, times);
   }
-  for (std::size_t i = 0; i < kinds; ++i) {
-    put_text(out, all || i == recent ? histograms[i].encode() : std::string());
+  const auto put_histogram = [&out](const Histogram& histogram, bool wanted) {
+    put_text(out, wanted && !histogram.empty() ? histogram.encode() : std::string());
+  };
+  for (std::size_t i = 0; i < kinds; ++i) put_histogram(histograms[i], all || i == recent);
+  put(out, static_cast<std::uint32_t>(stages.size()));
+  for (const StageFigures& stage : stages) {
+    put(out, stage.counts);
+    put_histogram(stage.latency, all);
+    put_histogram(stage.lateness, all);
   }
+  put(out, static_cast<std::uint32_t>(targets.size()));
+  for (const TargetCounters& target : targets) put(out, target);
   return out;
 }
 
 std::optional<Figures> Figures::decode(std::string_view bytes) {
   Figures figures;
-  const auto counters = tools::value_of<Counters>(bytes);
-  if (!counters) return std::nullopt;
-  figures.counters = *counters;
-  bytes.remove_prefix(sizeof *counters);
-  const auto names = tools::value_of<std::uint32_t>(bytes);
-  if (!names) return std::nullopt;
-  bytes.remove_prefix(sizeof *names);
-  for (std::uint32_t i = 0; i < *names; ++i) {
+  std::uint32_t names = 0;
+  if (!take(bytes, figures.counters) || !take(bytes, names)) return std::nullopt;
+  for (std::uint32_t i = 0; i < names; ++i) {
     const auto name = take_text(bytes);
-    const auto times = name ? tools::value_of<std::uint64_t>(bytes) : std::nullopt;
-    if (!times) return std::nullopt;
-    bytes.remove_prefix(sizeof *times);
-    figures.failures[std::string(*name)] = *times;
+    std::uint64_t times = 0;
+    if (!name || !take(bytes, times)) return std::nullopt;
+    figures.failures[std::string(*name)] = times;
   }
-  for (Histogram& histogram : figures.histograms) {
+  const auto take_histogram = [&bytes](Histogram& histogram) {
     const auto text = take_text(bytes);
-    if (!text) return std::nullopt;
-    if (text->empty()) continue;
+    if (!text) return false;
+    if (text->empty()) return true;
     auto decoded = Histogram::decode(*text);
-    if (!decoded) return std::nullopt;
-    histogram = std::move(*decoded);
+    if (decoded) histogram = std::move(*decoded);
+    return decoded.has_value();
+  };
+  for (Histogram& histogram : figures.histograms) {
+    if (!take_histogram(histogram)) return std::nullopt;
+  }
+  std::uint32_t count = 0;
+  if (!take(bytes, count)) return std::nullopt;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    StageFigures& stage = figures.stages.emplace_back();
+    if (!take(bytes, stage.counts) || !take_histogram(stage.latency) || !take_histogram(stage.lateness)) return std::nullopt;
+  }
+  if (!take(bytes, count)) return std::nullopt;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (!take(bytes, figures.targets.emplace_back())) return std::nullopt;
   }
   return figures;
 }

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "tools/load/histogram.h"
 
@@ -14,12 +15,13 @@ namespace roost::load {
 
 // All counts are of one process or a sum; they only grow, but for `open` and `in_flight`.
 struct Counters {
-  std::uint64_t requested = 0;    // connections this process is to open
+  std::uint64_t requested = 0;    // connections this process is to open, by the stages begun so far
   std::uint64_t attempted = 0;    // dials begun
   std::uint64_t established = 0;
   std::uint64_t failed = 0;       // dials that failed
   std::uint64_t dropped = 0;      // established and broken before the end
   std::uint64_t settled = 0;      // connections that failed, or whose first message is answered or lost
+  std::uint64_t released = 0;     // closed by us because a later stage holds fewer
   std::uint64_t open = 0;
   std::uint64_t peak = 0;
   std::uint64_t sent = 0;
@@ -30,10 +32,45 @@ struct Counters {
   std::uint64_t run_sent = 0;     // those of the above that were due in the run, after the ramp
   std::uint64_t run_received = 0;
   std::uint64_t in_flight = 0;    // messages sent and waited for
+  std::uint64_t bytes_sent = 0;   // of whole messages
+  std::uint64_t bytes_received = 0;
+  // Churn is counted apart: a connection closed for it is neither dropped nor released, its successor not established.
+  std::uint64_t churn_closed = 0;
+  std::uint64_t churn_established = 0;
+  std::uint64_t churn_failed = 0; // dials
+  std::uint64_t stages_settled = 0;      // stages whose connections have all settled; of one process, a sum has none
   std::int64_t last_established_ns = 0;  // steady clock; merging takes the latest
 
   [[nodiscard]] std::uint64_t lost_messages() const noexcept { return timeouts + errors + mismatched; }
   void merge(const Counters& other) noexcept;
+};
+
+// What belongs to one stage of several.
+struct StageFigures {
+  struct Counts {
+    std::uint64_t requested = 0;      // connections that were to be opened for it
+    std::uint64_t established = 0;
+    std::uint64_t run_sent = 0;
+    std::uint64_t run_received = 0;
+    std::uint64_t run_bytes_sent = 0;
+    std::uint64_t churn_closed = 0;
+    std::uint64_t churn_established = 0;
+    std::int64_t last_established_ns = 0;
+  } counts;
+  Histogram latency;
+  Histogram lateness;
+
+  void merge(const StageFigures& other);
+};
+
+// What belongs to one target of several.
+struct TargetCounters {
+  std::uint64_t established = 0;
+  std::uint64_t failed = 0;
+  std::uint64_t dropped = 0;
+  std::uint64_t received = 0;
+
+  void merge(const TargetCounters& other) noexcept;
 };
 
 struct Figures {
@@ -50,10 +87,12 @@ struct Figures {
   Counters counters;
   std::map<std::string, std::uint64_t> failures;  // failed and dropped connections by error name
   std::array<Histogram, kinds> histograms;
+  std::vector<StageFigures> stages;      // as many as the load has
+  std::vector<TargetCounters> targets;   // likewise
 
   void merge(const Figures& other);
 
-  // With `all` everything; else what a progress frame needs: counters, failures and `recent`.
+  // With `all` everything; else what a progress frame needs: counters, failures, `recent` and the stages' counts.
   [[nodiscard]] std::string encode(bool all) const;
   [[nodiscard]] static std::optional<Figures> decode(std::string_view bytes);
 };

@@ -56,7 +56,7 @@ class Progress {
     recent_.merge(recent);
     const double since = seconds(now - last_ns_);
     if (since < (terminal_ ? 0.25 : 5.0)) return;
-    std::string line = fmt::format("{:<9} {}/{} connections", phase, format_count(c.open), format_count(options.connections));
+    std::string line = fmt::format("{:<9} {}/{} connections", phase, format_count(c.open), format_count(options.connections_max()));
     if (c.established != last_.established) line += fmt::format(" (+{}/s)", format_count(rate(c.established, last_.established, since)));
     if (c.failed + c.dropped > 0) line += fmt::format("  {} FAILED", format_count(c.failed + c.dropped));
     line += fmt::format("  {} messages ({}/s)", format_count(c.received), format_count(rate(c.received, last_.received, since)));
@@ -124,6 +124,7 @@ class Conductor {
 
   const LoadOptions& options_;
   const Plan& plan_;
+  const Stage& stage_ = options_.stages.front();
   Progress progress_;
   std::vector<Shard> shards_;
   std::optional<tools::ShardGroup> group_;
@@ -193,7 +194,7 @@ void Conductor::poll() {
                                        }});
   const Counters now = sum();
   peak_ = std::max(peak_, now.open);
-  if (nearly_ns_ == 0 && now.established * 100 >= options_.connections * 99) nearly_ns_ = now_ns();
+  if (nearly_ns_ == 0 && now.established * 100 >= options_.connections_max() * 99) nearly_ns_ = now_ns();
   progress_.show(phase_, options_, now, recent_, now_ns());
   recent_.clear();
 }
@@ -202,14 +203,14 @@ void Conductor::poll() {
 void Conductor::give_up_if_hopeless() {
   const Counters c = sum();
   const std::uint64_t failures = c.failed + c.dropped;
-  const bool never_answered = c.received == 0 && failures >= std::min(hopeless_failures, options_.connections);
-  const bool none_left = c.open == 0 && failures >= std::min(hopeless_failures, options_.connections) &&
+  const bool never_answered = c.received == 0 && failures >= std::min(hopeless_failures, options_.connections_max());
+  const bool none_left = c.open == 0 && failures >= std::min(hopeless_failures, options_.connections_max()) &&
                          now_ns() - c.last_established_ns > nanoseconds(1s).count();
   if (!never_answered && !none_left) return;
   Figures figures;
   for (const Shard& shard : shards_) figures.merge(shard.figures);
   const auto [name, times] = main_failure(figures);
-  record_.given_up = fmt::format("{}: {} of {} connections failed ({}): {}", options_.target.to_string(), format_count(failures),
+  record_.given_up = fmt::format("{}: {} of {} connections failed ({}): {}", options_.target_names(), format_count(failures),
                                  format_count(std::max(failures, c.attempted)), name, remedy(name, options_));
 }
 
@@ -224,7 +225,7 @@ void Conductor::ramp() {
   while (!is_stopped()) {
     poll();
     give_up_if_hopeless();
-    if (sum().settled >= options_.connections) break;
+    if (sum().settled >= stage_.connections) break;
   }
   machine_at_run_ = tools::read_machine_cpu();
   server_cpu_at_run_ = tools::read_usage(server_).cpu_s;
@@ -233,7 +234,7 @@ void Conductor::ramp() {
 void Conductor::run_window() {
   phase_ = "running";
   window_.start_ns = now_ns() + start_delay_ns;
-  window_.end_ns = window_.start_ns + options_.duration.count();
+  window_.end_ns = window_.start_ns + stage_.duration.count();
   group_->broadcast(run, tools::bytes_of(window_));
   while (!is_stopped() && now_ns() < window_.end_ns && !all(&Shard::has_result)) {
     poll();
@@ -308,8 +309,8 @@ int Conductor::conduct() {
 
   await_ready();
   if (!is_stopped()) ramp();
-  if (!is_stopped() && options_.duration.count() > 0) run_window();
-  if (!is_stopped() && options_.duration.count() > 0) collect_results();
+  if (!is_stopped() && stage_.duration.count() > 0) run_window();
+  if (!is_stopped() && stage_.duration.count() > 0) collect_results();
   const std::int64_t ended_ns = now_ns();
   measure_standing();
   dismiss();
@@ -392,6 +393,12 @@ tools::Parsed<std::optional<tools::AddressRange>> parse_sources(std::string_view
   return std::optional(*range);
 }
 
+tools::Parsed<Sizes> parse_fixed_size(std::string_view text) {
+  const auto bytes = tools::parse_size(text);
+  if (!bytes) return std::unexpected(bytes.error());
+  return Sizes(*bytes);
+}
+
 tools::Parsed<std::int64_t> parse_pid(std::string_view text) {
   const auto pid = tools::parse_count(text);
   if (!pid || *pid == 0 || *pid > 4'194'304) {  // PID_MAX_LIMIT
@@ -406,17 +413,32 @@ void add_load_command(CLI::App& app, int& exit_status) {
   auto options = std::make_shared<LoadOptions>();
   CLI::App& load = *app.add_subcommand("load", "Opens many connections to a line echo server, pings on them, reports");
   using tools::add_parsed_option;
-  add_parsed_option(load, "--target", options->target, &tools::resolve_host_port, "HOST:PORT", "", "The server")->required();
-  add_parsed_option(load, "--connections", options->connections, &tools::parse_count, "N", "1000", "How many to open and hold");
-  add_parsed_option(load, "--rate", options->rate, &tools::parse_rate, "R", "1000", "Connections to open a second");
-  auto* interval = add_parsed_option(load, "--interval", options->interval, &tools::parse_duration, "D", "30s",
+  Stage& stage = options->stages.front();
+  load.add_option_function<std::vector<std::string>>(
+          "--target",
+          [options](const std::vector<std::string>& texts) {
+            for (const std::string& text : texts) {
+              const auto target = tools::resolve_host_port(text);
+              if (!target) throw CLI::ValidationError("--target", target.error());
+              options->targets.push_back(*target);
+            }
+          },
+          "The server; several times for several servers, which get the connections in turn")
+      ->type_name("HOST:PORT")
+      ->allow_extra_args(false)
+      ->required();
+  add_parsed_option(load, "--connections", stage.connections, &tools::parse_count, "N", "1000", "How many to open and hold");
+  add_parsed_option(load, "--rate", stage.ramp.rate, &tools::parse_rate, "R", "1000", "Connections to open a second");
+  auto* interval = add_parsed_option(load, "--interval", stage.interval, &tools::parse_duration, "D", "30s",
                                      "Time between the pings of one connection; phases are spread evenly");
-  load.add_flag("--closed-loop", options->closed_loop, "Send the next ping as soon as the answer is there, instead of on a schedule")
+  load.add_flag_callback(
+          "--closed-loop", [&stage] { stage.messages = MessageSchedule::closed_loop; },
+          "Send the next ping as soon as the answer is there, instead of on a schedule")
       ->excludes(interval);
-  add_parsed_option(load, "--active", options->active, &tools::parse_count, "A", "",
+  add_parsed_option(load, "--active", stage.active, &tools::parse_count, "A", "",
                     "Connections that ping in a closed loop; the others are held idle [all]");
-  add_parsed_option(load, "--size", options->message_bytes, &tools::parse_size, "BYTES", "64", "Length of a message, its newline included");
-  add_parsed_option(load, "--duration", options->duration, &tools::parse_duration, "D", "30s",
+  add_parsed_option(load, "--size", stage.sizes, &parse_fixed_size, "BYTES", "64", "Length of a message, its newline included");
+  add_parsed_option(load, "--duration", stage.duration, &tools::parse_duration, "D", "30s",
                     "How long to run once every connection is open; 0: only open them and ping once");
   add_parsed_option(load, "--dial-timeout", options->dial_timeout, &tools::parse_duration, "D", "10s", "For a connection to be established");
   add_parsed_option(load, "--io-timeout", options->io_timeout, &tools::parse_duration, "D", "5s",

@@ -11,8 +11,8 @@ namespace {
 
 LoadOptions loopback(std::uint64_t connections) {
   LoadOptions options;
-  options.target = {net::IpAddress::loopback_v4(), 8080};
-  options.connections = connections;
+  options.targets = {{net::IpAddress::loopback_v4(), 8080}};
+  options.stages[0].connections = connections;
   return options;
 }
 
@@ -60,7 +60,7 @@ TEST(LoadPlan, WhatCannotWorkIsRefusedWithARemedy) {
   EXPECT_NE(refusal(options, machine).find("84,696 times, not 100,000; name 4 addresses"), std::string::npos) << refusal(options, machine);
 
   options = loopback(100'000);
-  options.target.address = net::IpAddress::v4(192, 0, 2, 1);
+  options.targets[0].address = net::IpAddress::v4(192, 0, 2, 1);
   EXPECT_NE(refusal(options, machine).find("--sources FIRST-LAST"), std::string::npos);
 
   options = loopback(3'000'000);
@@ -74,21 +74,33 @@ TEST(LoadPlan, WhatCannotWorkIsRefusedWithARemedy) {
 TEST(LoadPlan, OptionsThatContradictEachOtherAreRefused) {
   const auto accepted = [](auto change) {
     LoadOptions options = loopback(10);
-    change(options);
+    change(options, options.stages[0]);
     return check_options(options).has_value();
   };
-  EXPECT_TRUE(accepted([](LoadOptions&) {}));
-  EXPECT_FALSE(accepted([](LoadOptions& o) { o.connections = 0; }));
-  EXPECT_FALSE(accepted([](LoadOptions& o) { o.rate = 0; }));
-  EXPECT_FALSE(accepted([](LoadOptions& o) { o.message_bytes = 0; }));
-  EXPECT_FALSE(accepted([](LoadOptions& o) { o.message_bytes = message_bytes_max + 1; }));
-  EXPECT_FALSE(accepted([](LoadOptions& o) { o.interval = 0s; }));
-  EXPECT_FALSE(accepted([](LoadOptions& o) { o.io_timeout = 0s; }));
-  EXPECT_FALSE(accepted([](LoadOptions& o) { o.dial_timeout = 0s; }));
-  EXPECT_FALSE(accepted([](LoadOptions& o) { o.active = 5; }));
-  EXPECT_FALSE(accepted([](LoadOptions& o) { o.closed_loop = true, o.active = 11; }));
-  EXPECT_TRUE(accepted([](LoadOptions& o) { o.closed_loop = true, o.active = 10; }));
-  EXPECT_FALSE(accepted([](LoadOptions& o) { o.sources = tools::parse_address_range("::1").value(); }));
+  using O = LoadOptions&;
+  using S = Stage&;
+  EXPECT_TRUE(accepted([](O, S) {}));
+  EXPECT_FALSE(accepted([](O, S s) { s.connections = 0; }));
+  EXPECT_FALSE(accepted([](O, S s) { s.ramp.rate = 0; }));
+  EXPECT_FALSE(accepted([](O, S s) { s.ramp = {.shape = Ramp::Shape::step, .rate = 10, .group = 100, .every = 5s}; }));
+  EXPECT_TRUE(accepted([](O, S s) { s.ramp = {.shape = Ramp::Shape::step, .rate = 20, .group = 100, .every = 5s}; }));
+  EXPECT_FALSE(accepted([](O, S s) { s.sizes = Sizes(0); }));
+  EXPECT_FALSE(accepted([](O, S s) { s.sizes = Sizes(message_bytes_limit + 1); }));
+  EXPECT_FALSE(accepted([](O o, S s) { o.protocol = Protocol::length, s.sizes = Sizes(4); }));
+  EXPECT_TRUE(accepted([](O o, S s) { o.protocol = Protocol::length, s.sizes = Sizes(5); }));
+  EXPECT_FALSE(accepted([](O, S s) { s.interval = 0s; }));
+  EXPECT_FALSE(accepted([](O, S s) { s.messages = MessageSchedule::rate; }));
+  EXPECT_TRUE(accepted([](O, S s) { s.messages = MessageSchedule::rate, s.message_rate = 0.5; }));
+  EXPECT_FALSE(accepted([](O o, S) { o.io_timeout = 0s; }));
+  EXPECT_FALSE(accepted([](O o, S) { o.dial_timeout = 0s; }));
+  EXPECT_FALSE(accepted([](O, S s) { s.active = 5; }));
+  EXPECT_FALSE(accepted([](O, S s) { s.messages = MessageSchedule::closed_loop, s.active = 11; }));
+  EXPECT_TRUE(accepted([](O, S s) { s.messages = MessageSchedule::closed_loop, s.active = 10; }));
+  EXPECT_FALSE(accepted([](O, S s) { s.think = parse_think_time("1ms").value(); }));
+  EXPECT_FALSE(accepted([](O, S s) { s.churn = {.amount = 11}; }));
+  EXPECT_TRUE(accepted([](O, S s) { s.churn = {.amount = 0.5, .is_share = true}; }));
+  EXPECT_FALSE(accepted([](O o, S) { o.sources = tools::parse_address_range("::1").value(); }));
+  EXPECT_FALSE(accepted([](O o, S) { o.targets.push_back({net::IpAddress::loopback_v6(), 8080}); }));
 }
 
 TEST(LoadPlan, AnAddressOfAnotherMachineIsNoSource) {

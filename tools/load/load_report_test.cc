@@ -7,8 +7,8 @@ namespace {
 
 Record fine_record() {
   Record record;
-  record.options.target = net::Endpoint{net::IpAddress::loopback_v4(), 8080};
-  record.options.connections = 1000;
+  record.options.targets = {net::Endpoint{net::IpAddress::loopback_v4(), 8080}};
+  record.options.stages[0].connections = 1000;
   record.options.server_pid = 4711;
   Counters& c = record.figures.counters;
   c.requested = c.attempted = c.established = c.settled = c.open = c.peak = 1000;
@@ -81,13 +81,13 @@ TEST(LoadReport, ALateGeneratorIsNamedAsSuch) {
   EXPECT_TRUE(record.generator_was_late());
   EXPECT_TRUE(to_json(record)["generator_late"]);
   EXPECT_NE(to_text(record).find("LATE"), std::string::npos);
-  record.options.closed_loop = true;
+  record.options.stages[0].messages = MessageSchedule::closed_loop;
   EXPECT_FALSE(record.generator_was_late()) << "a closed loop has no schedule to be late against";
 }
 
 TEST(LoadReport, SaysWhatLimitedTheRamp) {
   Record record = fine_record();
-  EXPECT_NE(record.limited_by().find("--rate"), std::string::npos);
+  EXPECT_NE(record.limited_by().find("the rate asked for"), std::string::npos);
   record.ramp_s = 4;
   record.ramp_busy = 0.97;
   EXPECT_NE(record.limited_by().find("CPU"), std::string::npos);
@@ -98,7 +98,7 @@ TEST(LoadReport, SaysWhatLimitedTheRamp) {
 
 TEST(LoadReport, ARunThatNeverBeganDividesByNothing) {
   Record record;
-  record.options.connections = 10;
+  record.options.stages[0].connections = 10;
   const auto json = to_json(record);
   EXPECT_EQ(json["messages"]["rate_per_s"], 0);
   EXPECT_EQ(json["client"]["bytes_per_connection"], 0);

@@ -36,36 +36,94 @@ MachineLimits MachineLimits::read() {
           .ports = tools::local_port_range()};
 }
 
+std::uint64_t LoadOptions::connections_max() const noexcept { return std::ranges::max(stages, {}, &Stage::connections).connections; }
+
+std::uint64_t LoadOptions::message_bytes_max() const noexcept {
+  std::uint64_t most = 0;
+  for (const Stage& stage : stages) most = std::max(most, stage.sizes.highest());
+  return most;
+}
+
+std::string LoadOptions::target_names() const {
+  std::string names;
+  for (const net::Endpoint& target : targets) names += (names.empty() ? "" : ",") + target.to_string();
+  return names;
+}
+
+bool LoadOptions::targets_loopback() const noexcept {
+  return std::ranges::all_of(targets, [](const net::Endpoint& target) { return target.address.is_loopback(); });
+}
+
+bool LoadOptions::has_open_loop() const noexcept {
+  return std::ranges::any_of(stages, [](const Stage& stage) { return !stage.is_closed_loop(); });
+}
+
+std::expected<void, std::string> check_stage(const Stage& stage, Protocol protocol) {
+  const auto refuse = [](std::string text) { return std::unexpected(std::move(text)); };
+  if (stage.connections == 0) return refuse("--connections 0: there is nothing to do; ask for at least 1");
+  if (stage.connections > connections_limit) {
+    return refuse(fmt::format("--connections {}: at most {} are possible", format_count(stage.connections), format_count(connections_limit)));
+  }
+  if (!(stage.ramp.rate > 0)) return refuse("--rate 0: no connection would ever open; ask for more than 0 a second");
+  if (stage.ramp.shape == Ramp::Shape::step && stage.ramp.mean_rate() > stage.ramp.rate) {
+    return refuse(fmt::format("--rate {}: a step would not be over when the next one begins; --ramp asks for {} a second",
+                              format_count(stage.ramp.rate), format_count(std::ceil(stage.ramp.mean_rate()))));
+  }
+  if (stage.messages == MessageSchedule::interval && stage.interval < 1ms) {
+    return refuse("--interval: below 1ms a closed loop measures better; use --closed-loop");
+  }
+  if (stage.messages == MessageSchedule::rate && !(stage.message_rate > 0)) {
+    return refuse("--message-rate 0: nothing would be sent; ask for more than 0 a second, or for --duration 0");
+  }
+  if (const std::uint64_t least = protocol == Protocol::length ? length_prefix_bytes + 1 : 1; stage.sizes.lowest() < least) {
+    return refuse(protocol == Protocol::length
+                      ? fmt::format("--size {}: with --protocol length the prefix alone takes {} bytes; ask for at least {}",
+                                    stage.sizes.lowest(), length_prefix_bytes, least)
+                      : fmt::format("--size {}: a message has 1 byte to 16MiB", stage.sizes.lowest()));
+  }
+  if (stage.sizes.highest() > message_bytes_limit) {
+    return refuse(fmt::format("--size {}: a message has 1 byte to 16MiB", stage.sizes.highest()));
+  }
+  if (stage.active > stage.connections) {
+    return refuse(fmt::format("--active {}: there are only {} connections; ask for no more of them", format_count(stage.active),
+                              format_count(stage.connections)));
+  }
+  if (stage.active != 0 && !stage.is_closed_loop()) {
+    return refuse("--active: only a closed loop has active connections; add --closed-loop");
+  }
+  if (!stage.think.is_none() && !stage.is_closed_loop()) {
+    return refuse("--think-time: only a closed loop thinks; add --closed-loop, or say it by --interval");
+  }
+  if (const double churn = stage.churn.per_second(stage.connections); churn > static_cast<double>(stage.connections)) {
+    return refuse(fmt::format("--churn: {} a second are more than the {} connections there are; ask for at most 100%/s", format_count(churn),
+                              format_count(stage.connections)));
+  }
+  return {};
+}
+
 std::expected<void, std::string> check_options(const LoadOptions& options) {
   const auto refuse = [](std::string text) { return std::unexpected(std::move(text)); };
-  if (options.connections == 0) return refuse("--connections 0: there is nothing to do; ask for at least 1");
-  if (options.connections > 100'000'000) {
-    return refuse(fmt::format("--connections {}: at most 100,000,000 are possible", format_count(options.connections)));
-  }
-  if (!(options.rate > 0)) return refuse("--rate 0: no connection would ever open; ask for more than 0 a second");
-  if (options.interval < 1ms) return refuse("--interval: below 1ms a closed loop measures better; use --closed-loop");
-  if (options.message_bytes == 0 || options.message_bytes > message_bytes_max) {
-    return refuse(fmt::format("--size {}: a message has 1 byte (its newline) to 16MiB", options.message_bytes));
+  for (const Stage& stage : options.stages) {
+    if (auto fine = check_stage(stage, options.protocol); !fine) return fine;
   }
   if (options.dial_timeout <= 0s) return refuse("--dial-timeout 0: no connection would be waited for; ask for more than 0");
   if (options.io_timeout <= 0s) return refuse("--io-timeout 0: no answer would be waited for; ask for more than 0");
-  if (options.active > options.connections) {
-    return refuse(fmt::format("--active {}: there are only {} connections; ask for no more of them", options.active,
-                              format_count(options.connections)));
-  }
-  if (options.active != 0 && !options.closed_loop) {
-    return refuse("--active: only a closed loop has active connections; add --closed-loop");
-  }
-  if (options.sources && options.sources->first.is_v6() != options.target.address.is_v6()) {
-    return refuse(fmt::format("--sources {}: the target {} is of the other IP version; name addresses of its own",
-                              options.sources->first.to_string(), options.target.to_string()));
+  for (const net::Endpoint& target : options.targets) {
+    if (target.address.is_v6() != options.targets.front().address.is_v6()) {
+      return refuse(fmt::format("--target {}: it and {} are of different IP versions; load one version at a time", target.to_string(),
+                                options.targets.front().to_string()));
+    }
+    if (options.sources && options.sources->first.is_v6() != target.address.is_v6()) {
+      return refuse(fmt::format("--sources {}: the target {} is of the other IP version; name addresses of its own",
+                                options.sources->first.to_string(), target.to_string()));
+    }
   }
   return {};
 }
 
 std::expected<Plan, std::string> make_plan(const LoadOptions& options, const MachineLimits& limits) {
   Plan plan;
-  const std::uint64_t n = options.connections;
+  const std::uint64_t n = options.connections_max();
 
   // Descriptors.
   const std::uint64_t per_process =
@@ -103,7 +161,7 @@ std::expected<Plan, std::string> make_plan(const LoadOptions& options, const Mac
     }
     return plan;
   }
-  const bool loopback_v4 = options.target.address.is_v4() && options.target.address.is_loopback();
+  const bool loopback_v4 = options.targets.front().address.is_v4() && options.targets_loopback();
   if (loopback_v4) {
     const std::uint64_t comfortable = std::max<std::uint64_t>(1, ports / default_occupancy_divisor);
     const std::uint64_t addresses = (n + comfortable - 1) / comfortable;
@@ -119,7 +177,7 @@ std::expected<Plan, std::string> make_plan(const LoadOptions& options, const Mac
     return std::unexpected(fmt::format("--connections {}: one source address reaches {} only {} times {}; name more of this "
                                        "machine's addresses with --sources FIRST-LAST, or widen the range: "
                                        "sysctl -w net.ipv4.ip_local_port_range='1024 65535'",
-                                       format_count(n), options.target.to_string(), format_count(ports), port_remedy(limits.ports)));
+                                       format_count(n), options.target_names(), format_count(ports), port_remedy(limits.ports)));
   }
   return plan;
 }

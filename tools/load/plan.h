@@ -7,25 +7,27 @@
 #include <expected>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <roost/net/endpoint.h>
 
 #include "tools/common/parse.h"
 #include "tools/common/proc.h"
+#include "tools/load/stage.h"
 
 namespace roost::load {
 
-using namespace std::chrono_literals;
+// How a message and its answer are told apart from the next.
+enum class Protocol : std::uint8_t {
+  line,    // ends with its only newline
+  length,  // begins with the number of bytes that follow, 4 bytes, the highest first
+  fixed,   // as many bytes as were sent
+};
 
 struct LoadOptions {
-  net::Endpoint target;
-  std::uint64_t connections = 1000;
-  double rate = 1000;                                     // connections a second
-  std::chrono::nanoseconds interval = 30s;                // between the pings of one connection
-  bool closed_loop = false;                               // instead of intervals: the next ping when the answer is there
-  std::uint64_t active = 0;                               // connections that ping in a closed loop; 0: all
-  std::uint64_t message_bytes = 64;                       // newline included
-  std::chrono::nanoseconds duration = 30s;                // of the run, after the last connection stands
+  std::vector<net::Endpoint> targets;                     // connection n goes to target n modulo their number
+  std::vector<Stage> stages{1};                           // at least one, in order
+  Protocol protocol = Protocol::line;
   std::chrono::nanoseconds dial_timeout = 10s;
   std::chrono::nanoseconds io_timeout = 5s;               // for a message to be sent, and for its answer
   std::optional<tools::AddressRange> sources;
@@ -33,9 +35,21 @@ struct LoadOptions {
   std::string json_path;
   bool quiet = false;
   std::int64_t server_pid = 0;                            // 0: not known
+
+  // At once, in the stage that has most.
+  [[nodiscard]] std::uint64_t connections_max() const noexcept;
+  [[nodiscard]] std::uint64_t message_bytes_max() const noexcept;
+  // "127.0.0.1:8080", or several with commas between.
+  [[nodiscard]] std::string target_names() const;
+  [[nodiscard]] bool targets_loopback() const noexcept;   // all of them
+  // A schedule that a generator can be late for.
+  [[nodiscard]] bool has_open_loop() const noexcept;
 };
 
-inline constexpr std::uint64_t message_bytes_max = 16 * 1024 * 1024;
+inline constexpr std::uint64_t message_bytes_limit = 16 * 1024 * 1024;
+inline constexpr std::uint64_t connections_limit = 100'000'000;
+// Of --protocol length.
+inline constexpr std::uint64_t length_prefix_bytes = 4;
 
 // Limits of the machine, as a value so that tests can invent one.
 struct MachineLimits {
@@ -65,6 +79,8 @@ std::expected<Plan, std::string> make_plan(const LoadOptions& options, const Mac
 
 // Errors in the options themselves, whatever the machine.
 std::expected<void, std::string> check_options(const LoadOptions& options);
+// Those of one stage. Begins with the option as it is called on the command line: "--active 7: there are only 5 ...".
+std::expected<void, std::string> check_stage(const Stage& stage, Protocol protocol);
 
 // Tries whether this machine has the addresses (first and last of the range). The reason when not.
 std::expected<void, std::string> check_sources(const tools::AddressRange& sources);

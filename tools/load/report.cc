@@ -22,10 +22,6 @@ constexpr std::uint64_t late_us = 10'000;
 double per(double amount, std::uint64_t things) { return things == 0 ? 0 : amount / static_cast<double>(things); }
 double rate(std::uint64_t count, double seconds) { return seconds > 0 ? static_cast<double>(count) / seconds : 0; }
 
-double requested_message_rate(const LoadOptions& options) {
-  return static_cast<double>(options.connections) / std::chrono::duration<double>(options.interval).count();
-}
-
 double rounded(double value) { return std::round(value * 1000) / 1000; }
 
 ordered_json percentiles(const Histogram& histogram) {
@@ -51,19 +47,19 @@ std::string processes(std::uint64_t count) { return fmt::format("{} process{}", 
 
 bool Record::is_fine() const noexcept {
   const Counters& c = figures.counters;
-  return !interrupted && lost_processes.empty() && given_up.empty() && c.established == options.connections && c.dropped == 0 &&
+  return !interrupted && lost_processes.empty() && given_up.empty() && c.established == c.requested && c.churn_failed == 0 && c.dropped == 0 &&
          c.lost_messages() == 0;
 }
 
 bool Record::generator_was_late() const noexcept {
-  return !options.closed_loop && figures.histograms[Figures::lateness].percentile(0.99) > late_us;
+  return options.has_open_loop() && figures.histograms[Figures::lateness].percentile(0.99) > late_us;
 }
 
 std::string Record::limited_by() const {
   // Of the first 99 %: the last connection may have waited for a SYN to be sent again.
   const double achieved = ramp_99_s > 0 ? 0.99 * rate(figures.counters.established, ramp_99_s) : rate(figures.counters.established, ramp_s);
-  if (ramp_s < 0.05 || achieved >= 0.95 * options.rate) {
-    return fmt::format("the rate asked for (--rate {})", format_count(options.rate));
+  if (ramp_s < 0.05 || achieved >= 0.95 * options.stages.front().ramp.mean_rate()) {
+    return fmt::format("the rate asked for ({})", options.stages.front().ramp.describe());
   }
   if (ramp_busy > 0.9) {
     return fmt::format("CPU: the machine's processors were {:.0f} % busy while connections opened", 100 * ramp_busy);
@@ -81,17 +77,19 @@ ordered_json to_json(const Record& record) {
   const auto& histograms = record.figures.histograms;
   const LoadOptions& options = record.options;
 
+  const Stage& first = options.stages.front();
+  const std::optional<double> asked = first.requested_message_rate();
   ordered_json failures = ordered_json::object();
   for (const auto& [name, times] : record.figures.failures) failures[name] = times;
 
   ordered_json json;
   json["schema"] = 1;
-  json["target"] = options.target.to_string();
+  json["target"] = options.target_names();
   json["ok"] = record.is_fine();
   json["interrupted"] = record.interrupted;
   if (!record.given_up.empty()) json["given_up"] = record.given_up;
   if (!record.lost_processes.empty()) json["lost_processes"] = record.lost_processes;
-  json["connections"] = {{"requested", options.connections}, {"established", c.established},
+  json["connections"] = {{"requested", options.connections_max()}, {"established", c.established},
                          {"failed", c.failed},               {"dropped", c.dropped},
                          {"peak", c.peak},                   {"failures", failures},
                          {"rate_per_s", rounded(rate(c.established, record.ramp_s))}};
@@ -99,15 +97,15 @@ ordered_json to_json(const Record& record) {
   json["first_echo_us"] = percentiles(histograms[Figures::first_echo]);
   json["messages"] = {{"sent", c.sent},         {"received", c.received},         {"timeouts", c.timeouts},
                       {"errors", c.errors},     {"mismatched", c.mismatched},     {"rate_per_s", rounded(rate(c.run_received, record.run_s))},
-                      {"run_sent", c.run_sent}, {"run_received", c.run_received}, {"bytes_each", options.message_bytes}};
+                      {"run_sent", c.run_sent}, {"run_received", c.run_received}, {"bytes_each", options.stages.front().sizes.mean()}};
   json["latency_us"] = percentiles(histograms[Figures::run]);
   json["ramp_latency_us"] = percentiles(histograms[Figures::ramp]);
   json["lateness_us"] = percentiles(histograms[Figures::lateness]);
   json["generator_late"] = record.generator_was_late();
   json["achieved"] = {
-      {"connection_rate_per_s", {{"requested", options.rate}, {"achieved", rounded(rate(c.established, record.ramp_s))}}},
+      {"connection_rate_per_s", {{"requested", first.ramp.mean_rate()}, {"achieved", rounded(rate(c.established, record.ramp_s))}}},
       {"message_rate_per_s",
-       {{"requested", options.closed_loop ? ordered_json(nullptr) : ordered_json(rounded(requested_message_rate(options)))},
+       {{"requested", asked ? ordered_json(rounded(*asked)) : ordered_json(nullptr)},
         {"achieved", rounded(rate(c.run_received, record.run_s))}}}};
   json["duration_s"] = rounded(record.duration_s);
   json["ramp_s"] = rounded(record.ramp_s);
@@ -149,12 +147,13 @@ std::string to_text(const Record& record) {
   };
 
   text += '\n';
-  line("target", options.target.to_string());
+  line("target", options.target_names());
   line("connections", fmt::format("{} of {} established, {} failed, {} dropped; {} at once", format_count(c.established),
-                                  format_count(options.connections), format_count(c.failed), format_count(c.dropped), format_count(c.peak)));
+                                  format_count(options.connections_max()), format_count(c.failed), format_count(c.dropped), format_count(c.peak)));
   for (const auto& [name, times] : record.figures.failures) line("", fmt::format("{} x {}", format_count(times), name));
-  std::string opened = fmt::format("in {}: {} a second, {} asked for", tools::format_seconds(record.ramp_s),
-                                   format_count(rate(c.established, record.ramp_s)), format_count(options.rate));
+  const Stage& first = options.stages.front();
+  std::string opened = fmt::format("in {}: {} a second; asked for: {}", tools::format_seconds(record.ramp_s),
+                                   format_count(rate(c.established, record.ramp_s)), first.ramp.describe());
   if (record.ramp_99_s < 0.9 * record.ramp_s) opened += fmt::format("; 99 % stood after {}", tools::format_seconds(record.ramp_99_s));
   line("opened", opened);
   line("connect", percentile_line(histograms[Figures::connect]));
@@ -164,14 +163,12 @@ std::string to_text(const Record& record) {
   if (record.run_s > 0) {
     std::string run = fmt::format("{}, {} messages: {} a second", tools::format_seconds(record.run_s), format_count(c.run_received),
                                   format_count(rate(c.run_received, record.run_s)));
-    run += options.closed_loop
-               ? fmt::format(" in a closed loop over {} connections", format_count(options.active == 0 ? options.connections : options.active))
-               : fmt::format(", {} asked for (each connection every {})", format_count(requested_message_rate(options)),
-                             tools::format_option(options.interval));
+    const std::optional<double> asked = first.requested_message_rate();
+    run += asked ? fmt::format(", {} asked for ({})", format_count(*asked), first.describe_messages()) : " " + first.describe_messages();
     line("run", run);
   }
   if (!histograms[Figures::run].empty()) line("latency", percentile_line(histograms[Figures::run]));
-  if (!options.closed_loop && !histograms[Figures::lateness].empty()) {
+  if (options.has_open_loop() && !histograms[Figures::lateness].empty()) {
     line("generator", fmt::format("late by {}", percentile_line(histograms[Figures::lateness])));
     if (record.generator_was_late()) {
       line("", "LATE: the latencies above include this delay of the generator's own; use a lower rate, fewer connections or more processors");
@@ -189,7 +186,7 @@ std::string to_text(const Record& record) {
     line("kernel", fmt::format("slabs grew by {} ({} a connection, {}), page tables by {}, TCP queues hold {}",
                                format_bytes(static_cast<double>(record.slab_growth_bytes)),
                                format_bytes(per(static_cast<double>(record.slab_growth_bytes), record.standing)),
-                               options.target.address.is_loopback() ? "both ends" : "this machine's ends",
+                               options.targets_loopback() ? "both ends" : "this machine's ends",
                                format_bytes(static_cast<double>(std::max<std::int64_t>(record.page_table_growth_bytes, 0))),
                                format_bytes(static_cast<double>(std::max<std::int64_t>(record.tcp_buffer_growth_bytes, 0)))));
   }
@@ -216,7 +213,7 @@ std::pair<std::string, std::uint64_t> main_failure(const Figures& figures) {
 }
 
 std::string remedy(const std::string& failure, const LoadOptions& options) {
-  const std::string target = options.target.to_string();
+  const std::string target = options.target_names();
   if (failure == "ECONNREFUSED") return fmt::format("nothing listens there; start a server, for example: roost echo --listen {}", target);
   if (failure == "EADDRNOTAVAIL") return "no local port or address is free; name more addresses with --sources FIRST-LAST";
   if (failure == "EMFILE" || failure == "ENFILE") return "descriptors ran out; see roost doctor";
