@@ -19,6 +19,7 @@ constexpr milliseconds tick_max{100};
 // wake-up. 51 processes at 100 ms are 510 wake-ups a second, about 0.5 % of one processor.
 milliseconds tick_for(unsigned processes) { return std::clamp(processes * milliseconds(2), tick_min, tick_max); }
 constexpr int ticks_per_progress = 5;
+constexpr std::int64_t second_ns = 1'000'000'000;
 
 // Answers are read in pieces of at most this size and compared piece by piece, so that long messages need no long buffers.
 constexpr std::size_t piece_bytes_max = 64 * 1024;
@@ -107,21 +108,21 @@ int Client::work() {
 
   // The run is over when its end has passed and every message that was due has its answer or its time-out. A fiber whose
   // timer fires late is not counted as in flight yet, hence the two quiet looks in a row.
-  std::int64_t next_progress_ns = now_ns();
+  std::int64_t due_ns = now_ns();
   int quiet = 0;
   bool told_ramp_end = false;
   while (!leaving_ && quiet < 2) {
     const bool ramp_ended = figures_.counters.settled == share_;
-    if (now_ns() >= next_progress_ns || (ramp_ended && !told_ramp_end)) {
-      send_progress();
+    if (now_ns() >= due_ns || (ramp_ended && !told_ramp_end)) {
+      tell(progress);
       told_ramp_end = ramp_ended;
-      next_progress_ns = now_ns() + nanoseconds(ticks_per_progress * tick).count();
+      due_ns = next_progress_ns();
     }
     sleep_for(tick);
     const bool over = now_ns() - nanoseconds(2 * tick).count() > window_.end_ns;  // which may be the end of time
     quiet = over && figures_.counters.in_flight == 0 ? quiet + 1 : 0;
   }
-  link_.send(result, figures_.encode(true));
+  tell(result);
   while (!leaving_) sleep_for(tick);
   (void)parent_.release();  // the link itself stays open until the process ends
   return 0;                 // cancels the fibers that still wait; their connections close
@@ -328,11 +329,20 @@ void Client::count_answer(std::int64_t due_ns, std::int64_t sent_ns, std::int64_
   ++figures_.counters.run_received;
   figures_.histograms[Figures::run].record(latency_us);
   figures_.histograms[Figures::lateness].record(to_us(sent_ns - due_ns));
+  figures_.histograms[Figures::recent_lateness].record(to_us(sent_ns - due_ns));
 }
 
-void Client::send_progress() {
-  link_.send(progress, figures_.encode(false));
-  figures_.histograms[Figures::recent].clear();
+// Also at the first look in each second of the load, so that the parent can tell the seconds apart.
+std::int64_t Client::next_progress_ns() const {
+  const std::int64_t now = now_ns();
+  const std::int64_t into_second = std::max<std::int64_t>(now - begin_ns_, 0) % second_ns;
+  return std::min(now + nanoseconds(ticks_per_progress * tick_for(plan_.processes)).count(), now - into_second + second_ns);
+}
+
+void Client::tell(std::uint8_t kind) {
+  figures_.counters.told_ns = now_ns();
+  link_.send(kind, figures_.encode(kind == result));
+  for (const Figures::Kind recent : {Figures::recent, Figures::recent_lateness}) figures_.histograms[recent].clear();
 }
 
 }  // namespace roost::load

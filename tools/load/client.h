@@ -81,7 +81,8 @@ class Client {
   void count_loss(std::error_code error);
   void count_broken(std::error_code error);
   void count_answer(std::int64_t due_ns, std::int64_t sent_ns, std::int64_t answered_ns);
-  void send_progress();
+  [[nodiscard]] std::int64_t next_progress_ns() const;
+  void tell(std::uint8_t kind);
 
   const LoadOptions& options_;
   const Stage& stage_ = options_.stages.front();

@@ -60,6 +60,7 @@ void Counters::merge(const Counters& other) noexcept {
   churn_established += other.churn_established;
   churn_failed += other.churn_failed;
   last_established_ns = std::max(last_established_ns, other.last_established_ns);
+  told_ns = std::max(told_ns, other.told_ns);
 }
 
 void StageFigures::merge(const StageFigures& other) {
@@ -104,7 +105,7 @@ std::string Figures::encode(bool all) const {
   const auto put_histogram = [&out](const Histogram& histogram, bool wanted) {
     put_text(out, wanted && !histogram.empty() ? histogram.encode() : std::string());
   };
-  for (std::size_t i = 0; i < kinds; ++i) put_histogram(histograms[i], all || i == recent);
+  for (std::size_t i = 0; i < kinds; ++i) put_histogram(histograms[i], all || i == recent || i == recent_lateness);
   put(out, static_cast<std::uint32_t>(stages.size()));
   for (const StageFigures& stage : stages) {
     put(out, stage.counts);

@@ -40,6 +40,7 @@ struct Counters {
   std::uint64_t churn_failed = 0; // dials
   std::uint64_t stages_settled = 0;      // stages whose connections have all settled; of one process, a sum has none
   std::int64_t last_established_ns = 0;  // steady clock; merging takes the latest
+  std::int64_t told_ns = 0;              // when these were told to the parent; likewise
 
   [[nodiscard]] std::uint64_t lost_messages() const noexcept { return timeouts + errors + mismatched; }
   void merge(const Counters& other) noexcept;
@@ -81,6 +82,7 @@ struct Figures {
     run,          // messages of the run: the latency that counts
     lateness,     // of the run: how long after its due time the generator sent a message
     recent,       // all but connect and lateness, since the last progress frame
+    recent_lateness,
     kinds,
   };
 
@@ -92,7 +94,7 @@ struct Figures {
 
   void merge(const Figures& other);
 
-  // With `all` everything; else what a progress frame needs: counters, failures, `recent` and the stages' counts.
+  // With `all` everything; else what a progress frame needs: counters, failures, what is recent and the stages' counts.
   [[nodiscard]] std::string encode(bool all) const;
   [[nodiscard]] static std::optional<Figures> decode(std::string_view bytes);
 };
