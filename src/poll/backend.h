@@ -57,6 +57,10 @@ class Backend {
   // True: a watch holds the open file, so close() alone would neither send FIN nor free the port.
   [[nodiscard]] virtual bool needs_remove() const noexcept { return false; }
 
+  // True: an event tells what was so when the system queued it, and what it reports may have been read since. False: the
+  // system looks again when it hands the event out.
+  [[nodiscard]] virtual bool reports_late() const noexcept { return false; }
+
   // Waits for events until `until_ns` on the steady clock (0: does not wait; base::never_ns: no limit). Returns how many
   // were stored; 0 means the time has come or wake() was called. Rounds up to the clock's grain, never down to a spin.
   // While a stepped clock is installed, a deadline ahead of it is no limit: whoever steps the clock wakes.

@@ -107,6 +107,7 @@ class IoUringBackend final : public Backend {
   void remove(int fd, Token token) noexcept override ROOST_EXCLUDES(lock_);
 
   [[nodiscard]] bool needs_remove() const noexcept override { return true; }
+  [[nodiscard]] bool reports_late() const noexcept override { return true; }
 
   std::size_t wait(std::span<Event> out, std::int64_t until_ns) noexcept override ROOST_EXCLUDES(lock_) {
     return until_ns == 0 ? look(out) : wait_until(out, until_ns);

@@ -1,5 +1,6 @@
 #include "runtime/netpoll.h"
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -105,6 +106,13 @@ class OwnedNumbers {
   base::panic(__FILE__, __LINE__, text.data());
 }
 
+// Whether a read would find data, an end or an error. Costs a system call. Unlike a read that only peeks it works for whatever was
+// adopted, and knows of the urgent byte at which a TCP read stops.
+bool has_something_to_read(int fd) noexcept {
+  pollfd asked{.fd = fd, .events = POLLIN, .revents = 0};
+  return ::poll(&asked, 1, 0) != 0;  // on failure a read shall tell why
+}
+
 }  // namespace
 
 Result<PollDesc*> PollDesc::open(int fd, First first_read) noexcept {
@@ -114,7 +122,7 @@ Result<PollDesc*> PollDesc::open(int fd, First first_read) noexcept {
   if (desc == nullptr) return fail(std::errc::not_enough_memory);
   if (!OwnedNumbers::claim(fd)) panic_two_owners(fd);
   runtime::Worker& worker = runtime->place_descriptor();
-  desc->fd_ = fd;
+  desc->fd_.store(fd, std::memory_order_relaxed);
   desc->worker_ = static_cast<std::uint16_t>(worker.index());
   desc->keep_open_ = false;
   desc->content_ = Content::tcp;
@@ -163,7 +171,7 @@ void PollDesc::wait_closed() noexcept {
 
 void PollDesc::close_now() noexcept {
   disarm();
-  const int fd = fd_;
+  const int fd = this->fd();
   if (runtime::Runtime* runtime = runtime::Runtime::current(); runtime != nullptr && worker_ < runtime->worker_count()) {
     runtime::Worker& worker = runtime->worker(worker_);
     worker.descriptors.fetch_sub(1, std::memory_order_relaxed);
@@ -202,7 +210,7 @@ int PollDesc::detach() noexcept {
   keep_open_ = true;
   kick(Direction::read);
   kick(Direction::write);
-  const int fd = fd_;
+  const int fd = this->fd();
   wait_closed();
   return fd;
 }
@@ -306,11 +314,18 @@ bool PollDesc::sleep(Sleeper& sleeper) noexcept {
   std::atomic<std::uint64_t>& word = words_[index_of(Direction::read)];
   const std::uint64_t own = reinterpret_cast<std::uint64_t>(&sleeper) | sleeper_tag;
   const std::int64_t limit = limit_ns(Direction::read);
-  std::uint64_t state = word.load(std::memory_order_acquire);
-  do {
+  for (;;) {
+    std::uint64_t state = word.load(std::memory_order_acquire);
     ROOST_ASSERT((state & is_state) != 0, "a connection that another fiber reads was put to sleep");
-    if ((state & ready) != 0 || blocked(Direction::read)) return false;
-  } while (!word.compare_exchange_weak(state, own, std::memory_order_seq_cst));
+    if (blocked(Direction::read)) return false;
+    if ((state & ready) != 0) {
+      const Hold hold(*this);
+      if (!hold || has_something_to_read(fd())) return false;
+      would_block(Direction::read, state);
+    } else if (word.compare_exchange_weak(state, own, std::memory_order_seq_cst)) {
+      break;
+    }
+  }
   // From here on the sleeper may have been woken, and be gone; this state stays valid memory, and arming it for nothing
   // does no harm. As in wait(): published first, then looked at what may have changed.
   if (armed_ns_.load(std::memory_order_seq_cst) > limit) arm(limit);
@@ -324,8 +339,16 @@ bool PollDesc::take_sleeper() noexcept {
   return is_sleeper(old) && word.compare_exchange_strong(old, is_state, std::memory_order_acq_rel);
 }
 
-void PollDesc::on_event(const poll::Event& event) noexcept {
-  if (event.readable) post_edge(Direction::read, event.hangup);
+// The poller may report what was so when the event was queued, and by now somebody has read it all: then a sleeper sleeps on. An
+// event of an earlier life may look at a number that is another's by now, but its sleeper is gone already, so it does no harm.
+bool PollDesc::is_stale(const poll::Event& event) const noexcept {
+  if (!is_sleeper(words_[index_of(Direction::read)].load(std::memory_order_acquire))) [[likely]] return false;
+  if (event.writable && event.hangup) return false;  // an end, an error, or a watch that came to an end
+  return !has_something_to_read(fd());
+}
+
+void PollDesc::on_event(const poll::Event& event, bool is_late) noexcept {
+  if (event.readable && !(is_late && is_stale(event))) post_edge(Direction::read, event.hangup);
   if (event.writable) post_edge(Direction::write, false);
 }
 
@@ -391,9 +414,9 @@ void PollDesc::check_timer() noexcept {
 
 namespace roost::runtime {
 
-void dispatch_event(const poll::Event& event) noexcept {
+void dispatch_event(const poll::Event& event, bool is_late) noexcept {
   PollDesc* desc = detail::PollDescSlab::instance().find(static_cast<std::uint32_t>(event.token));
-  if (desc->is_generation(static_cast<std::uint32_t>(event.token >> 32))) desc->on_event(event);
+  if (desc->is_generation(static_cast<std::uint32_t>(event.token >> 32))) desc->on_event(event, is_late);
 }
 
 bool any_sleeper() noexcept { return detail::PollDescSlab::instance().any_sleeper(); }

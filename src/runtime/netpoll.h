@@ -77,12 +77,12 @@ class alignas(64) PollDesc : public time::Timer {
     close_argument_ = argument;
   }
 
-  [[nodiscard]] int fd() const noexcept { return fd_; }
+  [[nodiscard]] int fd() const noexcept { return fd_.load(std::memory_order_relaxed); }
   // As fd(), for somebody who may duplicate it: then closing the number does not end the poller's watch, so it is ended
   // by hand.
   int lend_fd() noexcept {
     end_watch_by_hand();
-    return fd_;
+    return fd();
   }
   // Before the close the poller is told to let go, which costs a system call. Also for descriptors whose port must be free
   // as soon as they are closed (poll/backend.h, remove()).
@@ -96,7 +96,9 @@ class alignas(64) PollDesc : public time::Timer {
   // not spin. Afterwards a call may be tried. Errors: as wait().
   Result<void> pause_until(Direction direction, std::int64_t until_ns) noexcept;
   // Leaves `sleeper` in a fiber's place: its wake() is called, once, when a read may succeed, the read deadline or idle time-out
-  // has passed, or the descriptor is being closed. From then on the sleeper may be gone. False: that is so already.
+  // has passed, or the descriptor is being closed. From then on the sleeper may be gone. False: that is so already. "May
+  // succeed" is not enough for it: whoever is woken for nothing would wait on as a fiber. So the kernel is asked where the
+  // word proves nothing (after a hangup, on a Unix socket), and the poller's late reports are checked.
   bool sleep(Sleeper& sleeper) noexcept;
   // Takes a sleeper out again. False: there was none, or its wake-up is under way.
   bool take_sleeper() noexcept;
@@ -140,8 +142,8 @@ class alignas(64) PollDesc : public time::Timer {
   bool set_deadline(Direction direction, Deadline deadline) noexcept;
   bool set_idle_timeout(std::int64_t span_ns) noexcept;
 
-  // The poller's report. Any worker.
-  void on_event(const poll::Event& event) noexcept;
+  // The poller's report, and whether it may be out of date (Backend::reports_late()). Any worker.
+  void on_event(const poll::Event& event, bool is_late) noexcept;
   [[nodiscard]] bool is_generation(std::uint32_t generation) const noexcept {
     return generation_.load(std::memory_order_acquire) == generation;
   }
@@ -203,6 +205,7 @@ class alignas(64) PollDesc : public time::Timer {
   [[nodiscard]] bool has_sleeper() const noexcept { return is_sleeper(words_[0].load(std::memory_order_relaxed)); }
   static constexpr bool is_sleeper(std::uint64_t word) noexcept { return (word & (is_state | sleeper_tag)) == sleeper_tag; }
   void post_edge(Direction direction, bool is_hangup) noexcept;
+  [[nodiscard]] bool is_stale(const poll::Event& event) const noexcept;
   void withdraw(Direction direction, std::uint64_t fiber_word, std::uint64_t state) noexcept;
   [[nodiscard]] std::int64_t limit_ns(Direction direction) const noexcept {
     std::int64_t limit = deadlines_ns_[static_cast<int>(direction)].load(std::memory_order_seq_cst);
@@ -222,7 +225,7 @@ class alignas(64) PollDesc : public time::Timer {
   runtime::FdMutex mutex_;
   std::atomic<std::int64_t> armed_ns_{base::never_ns};  // when timer fires; never_ns: not armed. Stored under timer_lock_
   std::atomic<std::int64_t> idle_ns_{0};            // 0: no idle time-out
-  int fd_ = -1;
+  std::atomic<int> fd_{-1};                         // atomic for is_stale() alone, which an event of an earlier life may call
   std::atomic<std::uint32_t> generation_{0};
   std::atomic<std::int64_t> last_activity_ns_{0};
   const std::uint32_t slot_;
@@ -248,7 +251,7 @@ namespace roost::runtime {
 using detail::PollDesc;
 
 // Hands a poller's event to its descriptor, or drops it if that is of an earlier life.
-void dispatch_event(const poll::Event& event) noexcept;
+void dispatch_event(const poll::Event& event, bool is_late) noexcept;
 
 // Somebody waits for a descriptor without a fiber. Looks at every descriptor's state.
 [[nodiscard]] bool any_sleeper() noexcept;

@@ -260,7 +260,8 @@ std::size_t Worker::poll(Worker& owner, std::int64_t until_ns) noexcept {
   }
   counters.polls.add();
   counters.poll_events.add(count);
-  for (std::size_t i = 0; i < count; ++i) dispatch_event(events[i]);
+  const bool late = count > 0 && owner.poller_->reports_late();
+  for (std::size_t i = 0; i < count; ++i) dispatch_event(events[i], late);
   return count + owner.timers.expire(now);
 }
 
