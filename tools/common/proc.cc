@@ -61,6 +61,17 @@ double ticks_to_seconds(std::uint64_t ticks) {
   return static_cast<double>(ticks) / per_second;
 }
 
+// The process's CPU time and the process itself; false when it is gone.
+bool add_cpu(ProcessUsage& sum, pid_t pid) {
+  const std::string stat = read_file(fmt::format("/proc/{}/stat", pid));
+  const auto fields = stat_fields(stat);
+  if (fields.size() < 13) return false;
+  sum.processes += 1;
+  // utime and stime are fields 14 and 15 of proc(5), which counts from 1 and has pid and name in front.
+  sum.cpu_s += ticks_to_seconds(to_number<std::uint64_t>(fields[11]) + to_number<std::uint64_t>(fields[12]));
+  return true;
+}
+
 // Bytes in the caches of file systems, names included where they can be told apart.
 std::uint64_t file_system_slab_bytes(std::string_view slabinfo) {
   constexpr std::uint64_t name_bytes = 192;  // a dentry
@@ -125,15 +136,17 @@ std::vector<pid_t> process_tree(pid_t root) {
   return tree;
 }
 
+ProcessUsage read_usage_quickly(const std::vector<pid_t>& processes) {
+  ProcessUsage sum;
+  for (const pid_t pid : processes) add_cpu(sum, pid);
+  sum.memory_bytes = read_anonymous_bytes(processes);
+  return sum;
+}
+
 ProcessUsage read_usage(const std::vector<pid_t>& processes) {
   ProcessUsage sum;
   for (const pid_t pid : processes) {
-    const std::string stat = read_file(fmt::format("/proc/{}/stat", pid));
-    const auto fields = stat_fields(stat);
-    if (fields.size() < 13) continue;
-    sum.processes += 1;
-    // utime and stime are fields 14 and 15 of proc(5), which counts from 1 and has pid and name in front.
-    sum.cpu_s += ticks_to_seconds(to_number<std::uint64_t>(fields[11]) + to_number<std::uint64_t>(fields[12]));
+    if (!add_cpu(sum, pid)) continue;
     auto kib = number_after(read_file(fmt::format("/proc/{}/smaps_rollup", pid)), "Pss:");
     if (!kib) kib = number_after(read_file(fmt::format("/proc/{}/status", pid)), "VmRSS:");
     sum.memory_bytes += kib.value_or(0) * 1024;

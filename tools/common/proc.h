@@ -33,6 +33,8 @@ ProcessUsage read_usage(const std::vector<pid_t>& processes);
 
 // As read_usage().memory_bytes, but only anonymous memory, which is cheap to read: no walk of page tables.
 std::uint64_t read_anonymous_bytes(const std::vector<pid_t>& processes);
+// As read_usage(), with that memory.
+ProcessUsage read_usage_quickly(const std::vector<pid_t>& processes);
 
 struct KernelMemory {
   // Kernel objects: sockets, their inodes and names, epoll items, ... Where /proc/slabinfo may be read (by root), without the

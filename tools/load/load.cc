@@ -27,7 +27,9 @@
 #include "tools/load/client.h"
 #include "tools/load/figures.h"
 #include "tools/load/plan.h"
+#include "tools/load/progress.h"
 #include "tools/load/report.h"
+#include "tools/load/timeline.h"
 
 namespace roost::load {
 namespace {
@@ -45,54 +47,10 @@ constexpr nanoseconds result_grace = 10s;             // for results, beyond wha
 constexpr nanoseconds second_signal_after = 300ms;
 constexpr nanoseconds leave_grace = 90s;              // for processes to close their connections
 
-// One line that is rewritten on a terminal, a plain line now and then elsewhere.
-class Progress {
- public:
-  explicit Progress(bool quiet) : quiet_(quiet), terminal_(::isatty(STDERR_FILENO) != 0) {}
-
-  // `phase` is "opening", "running" or "finishing".
-  void show(std::string_view phase, const LoadOptions& options, const Counters& c, const Histogram& recent, std::int64_t now) {
-    if (quiet_) return;
-    recent_.merge(recent);
-    const double since = seconds(now - last_ns_);
-    if (since < (terminal_ ? 0.25 : 5.0)) return;
-    std::string line = fmt::format("{:<9} {}/{} connections", phase, format_count(c.open), format_count(options.connections_max()));
-    if (c.established != last_.established) line += fmt::format(" (+{}/s)", format_count(rate(c.established, last_.established, since)));
-    if (c.failed + c.dropped > 0) line += fmt::format("  {} FAILED", format_count(c.failed + c.dropped));
-    line += fmt::format("  {} messages ({}/s)", format_count(c.received), format_count(rate(c.received, last_.received, since)));
-    if (!recent_.empty()) line += fmt::format("  p99 {}", tools::format_us(static_cast<double>(recent_.percentile(0.99))));
-    if (c.lost_messages() > 0) line += fmt::format("  {} LOST", format_count(c.lost_messages()));
-    fmt::print(stderr, "{}{}{}", terminal_ ? "\r" : "", line, terminal_ ? "\x1b[K" : "\n");
-    std::fflush(stderr);
-    shown_ = true;
-    last_ = c;
-    last_ns_ = now;
-    recent_.clear();
-  }
-
-  // Leaves the terminal with an empty line to go on with.
-  void clear() {
-    if (shown_ && terminal_) fmt::print(stderr, "\r\x1b[K");
-    shown_ = false;
-  }
-
- private:
-  static double rate(std::uint64_t current, std::uint64_t before, double over) {
-    return current > before ? static_cast<double>(current - before) / over : 0;
-  }
-
-  const bool quiet_;
-  const bool terminal_;
-  bool shown_ = false;
-  Counters last_;
-  Histogram recent_;
-  std::int64_t last_ns_ = now_ns();
-};
-
 // The parent of the load: no runtime, one thread.
 class Conductor {
  public:
-  Conductor(const LoadOptions& options, const Plan& plan) : options_(options), plan_(plan), progress_(options.quiet), shards_(plan.processes) {}
+  Conductor(const LoadOptions& options, const Plan& plan) : options_(options), plan_(plan), progress_(options, record_.timeline), shards_(plan.processes) {}
 
   // 0, 1 or 2, as `roost load` exits. Fills in record().
   int conduct();
@@ -107,6 +65,8 @@ class Conductor {
   };
 
   void poll();
+  [[nodiscard]] Readings readings() const;
+  void enter(const char* phase, std::int64_t begin_ns, std::int64_t end_ns = 0);
   void on_frame(unsigned index, const tools::Frame& frame);
   void on_exit(const tools::ShardExit& exit);
   void await_ready();
@@ -125,12 +85,14 @@ class Conductor {
   const LoadOptions& options_;
   const Plan& plan_;
   const Stage& stage_ = options_.stages.front();
+  Record record_;
   Progress progress_;
   std::vector<Shard> shards_;
   std::optional<tools::ShardGroup> group_;
   Histogram recent_;
   const char* phase_ = "opening";
-  Record record_;
+  std::int64_t phase_begin_ns_ = 0;
+  std::int64_t phase_end_ns_ = 0;  // 0: open
   std::uint64_t peak_ = 0;
   std::int64_t begin_ns_ = 0;
   std::int64_t nearly_ns_ = 0;  // when 99 % of the connections were seen established; 0 until then
@@ -159,6 +121,7 @@ void Conductor::on_frame(unsigned index, const tools::Frame& frame) {
   if (shard.has_result || (frame.kind != progress && frame.kind != result)) return;
   if (auto figures = Figures::decode(frame.payload)) {
     recent_.merge(figures->histograms[Figures::recent]);
+    record_.timeline.add(index, *figures);
     shard.figures = std::move(*figures);
     shard.has_result = frame.kind == result;
   }
@@ -176,6 +139,9 @@ void Conductor::on_exit(const tools::ShardExit& exit) {
   c.settled = c.requested;
   c.open = c.in_flight = 0;
   if (lost > 0) shard.figures.failures["lost_process"] += lost;
+  c.told_ns = now_ns();
+  for (const Figures::Kind told : {Figures::recent, Figures::recent_lateness}) shard.figures.histograms[told].clear();
+  record_.timeline.add(exit.index, shard.figures);
   if (record_.interrupted && exit.killed()) return;  // by us
   record_.lost_processes.push_back(exit.to_string());
   progress_.clear();
@@ -195,8 +161,28 @@ void Conductor::poll() {
   const Counters now = sum();
   peak_ = std::max(peak_, now.open);
   if (nearly_ns_ == 0 && now.established * 100 >= options_.connections_max() * 99) nearly_ns_ = now_ns();
-  progress_.show(phase_, options_, now, recent_, now_ns());
+  if (record_.timeline.wants_readings(now_ns())) record_.timeline.add_readings(now_ns(), readings());
+  progress_.show({.phase = phase_, .now_ns = now_ns(), .phase_begin_ns = phase_begin_ns_, .phase_end_ns = phase_end_ns_, .counters = now}, recent_);
   recent_.clear();
+}
+
+// Cheap whatever they hold: it is asked for every second, beside the load.
+Readings Conductor::readings() const {
+  Readings readings;
+  std::vector<pid_t> own = group_->pids();
+  own.push_back(::getpid());
+  const tools::ProcessUsage client = tools::read_usage_quickly(own);
+  const tools::ProcessUsage server = tools::read_usage_quickly(server_);
+  const tools::MachineCpu machine = tools::read_machine_cpu();
+  return {.server_bytes = server.memory_bytes, .client_bytes = client.memory_bytes, .server_cpu_s = server.cpu_s,
+          .client_cpu_s = client.cpu_s, .machine_busy_s = machine.busy_s, .machine_total_s = machine.total_s};
+}
+
+void Conductor::enter(const char* phase, std::int64_t begin_ns, std::int64_t end_ns) {
+  phase_ = phase;
+  phase_begin_ns_ = begin_ns;
+  phase_end_ns_ = end_ns;
+  record_.timeline.mark(phase, begin_ns);
 }
 
 // Ends a load that cannot succeed any more, instead of asking a dead server a million times.
@@ -221,6 +207,8 @@ void Conductor::await_ready() {
 
 void Conductor::ramp() {
   begin_ns_ = now_ns() + start_delay_ns;
+  record_.timeline.begin(begin_ns_, readings());
+  enter("opening", begin_ns_);
   group_->broadcast(begin, tools::bytes_of(begin_ns_));
   while (!is_stopped()) {
     poll();
@@ -232,9 +220,9 @@ void Conductor::ramp() {
 }
 
 void Conductor::run_window() {
-  phase_ = "running";
   window_.start_ns = now_ns() + start_delay_ns;
   window_.end_ns = window_.start_ns + stage_.duration.count();
+  enter("running", window_.start_ns, window_.end_ns);
   group_->broadcast(run, tools::bytes_of(window_));
   while (!is_stopped() && now_ns() < window_.end_ns && !all(&Shard::has_result)) {
     poll();
@@ -243,7 +231,7 @@ void Conductor::run_window() {
 }
 
 void Conductor::collect_results() {
-  phase_ = "finishing";
+  enter("finishing", now_ns());
   // Messages may still be waiting for their time-out; a stopped process answers at once.
   const Deadline patience = Deadline::after(2 * options_.io_timeout + result_grace);
   while (!is_stopped() && !all(&Shard::has_result) && !patience.has_passed()) poll();
@@ -277,6 +265,8 @@ void Conductor::measure_standing() {
 
 void Conductor::dismiss() {
   phase_ = "closing";
+  phase_begin_ns_ = now_ns();
+  phase_end_ns_ = 0;
   group_->broadcast(leave, {});
   const Deadline patience = Deadline::after(leave_grace);
   while (group_->running() > 0) {

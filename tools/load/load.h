@@ -5,6 +5,8 @@
 //   client.h      one process's share of the connections, a fiber each, on roost
 //   payload.h     the text of each message, so that a mix-up of connections is found
 //   figures.h     what is counted, and how it travels and adds up; histogram.h its latencies
+//   timeline.h    what happened in each second
+//   progress.h    what is shown meanwhile
 //   report.h      the result as JSON and as text
 #pragma once
 

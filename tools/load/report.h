@@ -11,6 +11,7 @@
 #include "tools/common/proc.h"
 #include "tools/load/figures.h"
 #include "tools/load/plan.h"
+#include "tools/load/timeline.h"
 
 namespace roost::load {
 
@@ -19,6 +20,7 @@ struct Record {
   LoadOptions options;
   Plan plan;
   Figures figures;                       // of all processes
+  Timeline timeline;
 
   double ramp_s = 0;                     // from the first dial due to the last connection established
   double ramp_99_s = 0;                  // to 99 % of them: one lost SYN holds the last one up for seconds
