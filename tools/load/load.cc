@@ -5,14 +5,17 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -25,10 +28,13 @@
 #include "tools/common/proc.h"
 #include "tools/common/shards.h"
 #include "tools/load/client.h"
+#include "tools/load/csv.h"
 #include "tools/load/figures.h"
+#include "tools/load/output.h"
 #include "tools/load/plan.h"
 #include "tools/load/progress.h"
 #include "tools/load/report.h"
+#include "tools/load/threshold.h"
 #include "tools/load/timeline.h"
 
 namespace roost::load {
@@ -320,11 +326,14 @@ int Conductor::conduct() {
   for (const timeval& time : {own.ru_utime, own.ru_stime, children.ru_utime, children.ru_stime}) {
     record_.client.cpu_s += static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
   }
-  return record_.is_fine() ? 0 : 1;
+  record_.outcomes = judge(options_.fail_if, to_json(record_));
+  return record_.is_ok() ? 0 : 1;
 }
 
 std::expected<Plan, std::string> checked_plan(const LoadOptions& options) {
   if (auto fine = check_options(options); !fine) return std::unexpected(fine.error());
+  const bool has_run = std::ranges::any_of(options.stages, [](const Stage& stage) { return stage.duration.count() > 0; });
+  if (auto fine = check_conditions(options.fail_if, options.server_pid != 0, has_run); !fine) return std::unexpected(fine.error());
   auto plan = make_plan(options, MachineLimits::read());
   if (!plan) return plan;
   if (plan->sources) {
@@ -336,44 +345,66 @@ std::expected<Plan, std::string> checked_plan(const LoadOptions& options) {
   return plan;
 }
 
+// Of the files that were asked for: opened now, so that one which cannot be written is known before the work and not after.
+struct Outputs {
+  std::optional<OutputFile> json;
+  std::optional<OutputFile> csv;
+
+  std::expected<void, std::string> open(const LoadOptions& options);
+  // Whether one of them is standard output, which then has nothing else.
+  [[nodiscard]] bool take_standard_output() const {
+    return std::ranges::any_of(all(), [](const auto* output) { return *output && (*output)->is_standard_output(); });
+  }
+  [[nodiscard]] std::array<const std::optional<OutputFile>*, 2> all() const { return {&json, &csv}; }
+};
+
+std::expected<void, std::string> Outputs::open(const LoadOptions& options) {
+  const std::tuple<std::optional<OutputFile>*, const char*, const std::string*> wanted[] = {
+      {&json, "--json", &options.json_path}, {&csv, "--csv", &options.csv_path}};
+  std::map<std::string, std::string> taken;
+  for (const auto& [output, option, path] : wanted) {
+    if (path->empty()) continue;
+    if (const auto [other, is_new] = taken.emplace(*path, option); !is_new) {
+      return std::unexpected(fmt::format("{} {}: {} is to be written there already; name another file", option, *path, other->second));
+    }
+    auto opened = OutputFile::open(option, *path);
+    if (!opened) return std::unexpected(opened.error());
+    *output = std::move(*opened);
+  }
+  return {};
+}
+
 int execute(const LoadOptions& options) {
   const auto plan = checked_plan(options);
   if (!plan) {
     tools::print_error("load", plan.error());
     return 2;
   }
-  // Opened now: a report that cannot be written should be known before the work and not after.
-  std::ofstream file;
-  if (!options.json_path.empty() && options.json_path != "-") {
-    file.open(options.json_path, std::ios::trunc);
-    if (!file) {
-      tools::print_error("load", fmt::format("--json {}: {}; name a file in a directory that you may write to", options.json_path,
-                                             std::strerror(errno)));
-      return 2;
-    }
+  Outputs outputs;
+  if (auto opened = outputs.open(options); !opened) {
+    tools::print_error("load", opened.error());
+    return 2;
   }
 
   Conductor conductor(options, *plan);
-  int status = conductor.conduct();
-  if (status == 2) return status;
+  if (int status = conductor.conduct(); status == 2) return status;
   const Record& record = conductor.record();
+  int status = record.is_ok() ? 0 : 1;
   if (!record.given_up.empty()) tools::print_error("load", record.given_up);
   // A load that never held a connection has nothing to tell beyond that line.
   const bool has_story = record.figures.counters.established > 0 || record.given_up.empty();
-  if (options.json_path == "-") {
-    fmt::print("{}\n", to_json(record).dump(2));
-  } else if (has_story && !options.quiet) {
-    fmt::print("{}", to_text(record));
-  }
-  if (file.is_open()) {
-    file << to_json(record).dump(2) << '\n';
-    file.close();
-    if (!file) {
-      tools::print_error("load", fmt::format("--json {}: could not be written: {}; make room or name another file", options.json_path,
-                                             std::strerror(errno)));
+  // First: it is there whatever becomes of the files.
+  if (has_story && !options.quiet && !outputs.take_standard_output()) fmt::print("{}", to_text(record));
+  std::fflush(stdout);
+  const auto write = [&status](std::optional<OutputFile>& output, auto content) {
+    if (!output) return;
+    if (auto written = output->write(content()); !written) {
+      tools::print_error("load", written.error());
       status = 1;
     }
-  }
+  };
+  write(outputs.json, [&] { return to_json(record).dump(2) + '\n'; });
+  write(outputs.csv, [&] { return to_csv(record.timeline); });
   return status;
 }
 
@@ -438,6 +469,19 @@ void add_load_command(CLI::App& app, int& exit_status) {
   add_parsed_option(load, "--processes", options->processes, &tools::parse_processes, "N|auto", "auto",
                     "Processes to spread over; auto: as many as the descriptor limit makes necessary");
   load.add_option("--json", options->json_path, "Write the report as JSON; - is standard output")->type_name("FILE");
+  load.add_option("--csv", options->csv_path, "Write what happened in each second as a table")->type_name("FILE");
+  load.add_option_function<std::vector<std::string>>(
+          "--fail-if",
+          [options](const std::vector<std::string>& texts) {
+            for (const std::string& text : texts) {
+              auto conditions = parse_conditions(text);
+              if (!conditions) throw CLI::ValidationError("--fail-if", conditions.error());
+              options->fail_if.insert(options->fail_if.end(), conditions->begin(), conditions->end());
+            }
+          },
+          "Exit with status 1 if one of these holds in the end: 'failed > 0, latency.p99 > 50ms'")
+      ->type_name("CONDITIONS")
+      ->allow_extra_args(false);
   load.add_flag("--quiet", options->quiet, "No progress and no report, only errors; see also --json");
   add_parsed_option(load, "--server-pid", options->server_pid, &parse_pid, "PID", "",
                     "The server on this machine: report its memory and CPU, children included");

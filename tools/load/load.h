@@ -7,6 +7,8 @@
 //   figures.h     what is counted, and how it travels and adds up; histogram.h its latencies
 //   timeline.h    what happened in each second
 //   progress.h    what is shown meanwhile
+//   threshold.h   conditions under which it counts as failed
+//   csv.h         the time series as a table; output.h the files
 //   report.h      the result as JSON and as text
 #pragma once
 

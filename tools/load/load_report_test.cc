@@ -59,11 +59,11 @@ TEST(LoadReport, AnUnknownServerIsLeftOut) {
 }
 
 TEST(LoadReport, AnythingLostIsNotFine) {
-  EXPECT_TRUE(fine_record().is_fine());
+  EXPECT_TRUE(fine_record().is_ok());
   const auto fine_after = [](auto change) {
     Record record = fine_record();
     change(record);
-    return record.is_fine();
+    return record.is_ok();
   };
   EXPECT_FALSE(fine_after([](Record& r) { r.figures.counters.established = 999; }));
   EXPECT_FALSE(fine_after([](Record& r) { r.figures.counters.dropped = 1; }));
@@ -72,6 +72,25 @@ TEST(LoadReport, AnythingLostIsNotFine) {
   EXPECT_FALSE(fine_after([](Record& r) { r.figures.counters.mismatched = 1; }));
   EXPECT_FALSE(fine_after([](Record& r) { r.interrupted = true; }));
   EXPECT_FALSE(fine_after([](Record& r) { r.lost_processes.push_back("process 1 was killed"); }));
+}
+
+TEST(LoadReport, AConditionThatNamesAFailureDecidesAboutItAlone) {
+  Record record = fine_record();
+  record.figures.counters.dropped = 5;
+  const auto judged = [&record](std::string_view conditions) {
+    record.outcomes = judge(parse_conditions(conditions).value(), to_json(record));
+    return record.is_ok();
+  };
+  EXPECT_FALSE(record.is_ok());
+  EXPECT_TRUE(judged("dropped > 10"));
+  EXPECT_NE(to_text(record).find("no condition of --fail-if was crossed"), std::string::npos);
+  EXPECT_FALSE(judged("dropped > 4"));
+  EXPECT_NE(to_text(record).find("dropped > 4: 5, CROSSED"), std::string::npos) << to_text(record);
+  EXPECT_EQ(to_json(record)["thresholds"][0]["crossed"], true);
+  EXPECT_FALSE(judged("failed > 10")) << "the dropped ones are nobody's condition";
+  record.figures.counters.dropped = 0;
+  EXPECT_FALSE(judged("latency.p99 > 50us")) << "nothing was lost, but it was too slow";
+  EXPECT_EQ(to_json(record)["ok"], false);
 }
 
 TEST(LoadReport, ALateGeneratorIsNamedAsSuch) {

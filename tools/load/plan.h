@@ -14,6 +14,7 @@
 #include "tools/common/parse.h"
 #include "tools/common/proc.h"
 #include "tools/load/stage.h"
+#include "tools/load/threshold.h"
 
 namespace roost::load {
 
@@ -32,7 +33,10 @@ struct LoadOptions {
   std::chrono::nanoseconds io_timeout = 5s;               // for a message to be sent, and for its answer
   std::optional<tools::AddressRange> sources;
   unsigned processes = 0;                                 // 0: as many as connections need descriptors for
-  std::string json_path;
+  std::string json_path;                                  // these three: empty for none, - for standard output
+  std::string csv_path;
+  std::string html_path;
+  std::vector<Condition> fail_if;
   bool quiet = false;
   std::int64_t server_pid = 0;                            // 0: not known
 

@@ -45,10 +45,19 @@ std::string processes(std::uint64_t count) { return fmt::format("{} process{}", 
 
 }  // namespace
 
-bool Record::is_fine() const noexcept {
+bool Record::is_flawless() const noexcept {
   const Counters& c = figures.counters;
-  return !interrupted && lost_processes.empty() && given_up.empty() && c.established == c.requested && c.churn_failed == 0 && c.dropped == 0 &&
-         c.lost_messages() == 0;
+  return has_ended_well() && c.established == c.requested && c.churn_failed == 0 && c.dropped == 0 && c.lost_messages() == 0;
+}
+
+bool Record::is_ok() const noexcept {
+  const Counters& c = figures.counters;
+  const auto judged = [this](std::string_view name) {
+    return std::ranges::any_of(outcomes, [name](const Outcome& outcome) { return outcome.condition.quantity->name == name; });
+  };
+  return has_ended_well() && std::ranges::none_of(outcomes, &Outcome::is_crossed) &&
+         (judged("failed") || (c.established == c.requested && c.churn_failed == 0)) && (judged("dropped") || c.dropped == 0) &&
+         (judged("timeouts") || c.timeouts == 0) && (judged("errors") || c.errors == 0) && (judged("mismatched") || c.mismatched == 0);
 }
 
 bool Record::generator_was_late() const noexcept {
@@ -85,7 +94,7 @@ ordered_json to_json(const Record& record) {
   ordered_json json;
   json["schema"] = 1;
   json["target"] = options.target_names();
-  json["ok"] = record.is_fine();
+  json["ok"] = record.is_ok();
   json["interrupted"] = record.interrupted;
   if (!record.given_up.empty()) json["given_up"] = record.given_up;
   if (!record.lost_processes.empty()) json["lost_processes"] = record.lost_processes;
@@ -128,6 +137,15 @@ ordered_json to_json(const Record& record) {
                     {"page_table_bytes", record.page_table_growth_bytes},
                     {"tcp_buffer_bytes", record.tcp_buffer_growth_bytes}};
   json["machine"] = {{"ramp_busy", rounded(record.ramp_busy)}, {"run_busy", rounded(record.run_busy)}};
+  if (!record.outcomes.empty()) {
+    ordered_json& thresholds = json["thresholds"] = ordered_json::array();
+    for (const Outcome& outcome : record.outcomes) {
+      thresholds.push_back({{"fail_if", outcome.condition.text},
+                            {"name", outcome.condition.quantity->name},
+                            {"value", outcome.value ? ordered_json(*outcome.value) : ordered_json(nullptr)},
+                            {"crossed", outcome.is_crossed()}});
+    }
+  }
   return json;
 }
 
@@ -194,14 +212,19 @@ std::string to_text(const Record& record) {
   line("limited by", record.limited_by());
   for (const std::string& lost : record.lost_processes) line("lost", lost);
   if (!record.given_up.empty()) line("given up", record.given_up);
-  if (record.interrupted) {
-    line("verdict", "interrupted");
-  } else if (record.is_fine()) {
-    line("verdict", "every connection stood and every message came back");
-  } else {
-    line("verdict", "NOT FINE: see connections and messages above");
+  for (const Outcome& outcome : record.outcomes) {
+    line("fail if", fmt::format("{}, {}", outcome.to_string(), outcome.is_crossed() ? "CROSSED" : "not crossed"));
   }
+  line("verdict", verdict(record));
   return text;
+}
+
+std::string verdict(const Record& record) {
+  if (record.interrupted) return "interrupted";
+  if (record.is_ok()) return record.is_flawless() ? "every connection stood and every message came back" : "no condition of --fail-if was crossed";
+  const auto crossed = std::ranges::count_if(record.outcomes, &Outcome::is_crossed);
+  if (crossed > 0) return fmt::format("NOT FINE: {} of the conditions of --fail-if {} crossed", crossed, crossed == 1 ? "was" : "were");
+  return "NOT FINE: see connections and messages above";
 }
 
 std::pair<std::string, std::uint64_t> main_failure(const Figures& figures) {

@@ -11,6 +11,7 @@
 #include "tools/common/proc.h"
 #include "tools/load/figures.h"
 #include "tools/load/plan.h"
+#include "tools/load/threshold.h"
 #include "tools/load/timeline.h"
 
 namespace roost::load {
@@ -40,9 +41,15 @@ struct Record {
   bool interrupted = false;
   std::vector<std::string> lost_processes;  // how each process ended that did not end by itself
   std::string given_up;                  // why the load was ended early; empty if it was not
+  std::vector<Outcome> outcomes;         // of options.fail_if, once all else is known
 
+  // Neither interrupted nor given up, and no process was lost.
+  [[nodiscard]] bool has_ended_well() const noexcept { return !interrupted && lost_processes.empty() && given_up.empty(); }
   // Every connection stood and every message came back, to the end.
-  [[nodiscard]] bool is_fine() const noexcept;
+  [[nodiscard]] bool is_flawless() const noexcept;
+  // Exit status 0: flawless, but for what a condition names (`failed > 10`), which is judged by that condition alone; and no
+  // condition was crossed.
+  [[nodiscard]] bool is_ok() const noexcept;
   // Whether latencies include a delay that is the generator's own and not the server's.
   [[nodiscard]] bool generator_was_late() const noexcept;
   // What kept the ramp from being faster.
@@ -54,6 +61,9 @@ nlohmann::ordered_json to_json(const Record& record);
 
 // Several lines for a person.
 std::string to_text(const Record& record);
+
+// In one sentence how it went.
+std::string verdict(const Record& record);
 
 // The name and count of the most frequent failure; empty and 0 when there is none.
 std::pair<std::string, std::uint64_t> main_failure(const Figures& figures);

@@ -1,0 +1,87 @@
+#include "tools/load/output.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include <gtest/gtest.h>
+
+#include "tools/load/csv.h"
+
+namespace roost::load {
+namespace {
+
+TEST(LoadOutput, AFileThatCannotBeOpenedIsKnownBeforeTheLoad) {
+  const auto opened = OutputFile::open("--csv", "/nonexistent/series.csv");
+  ASSERT_FALSE(opened.has_value());
+  EXPECT_EQ(opened.error().find("--csv /nonexistent/series.csv: No such file or directory"), 0u) << opened.error();
+}
+
+TEST(LoadOutput, AFullDiskIsOneLine) {
+  if (::access("/dev/full", W_OK) != 0) GTEST_SKIP() << "no /dev/full here";
+  auto opened = OutputFile::open("--json", "/dev/full");
+  ASSERT_TRUE(opened.has_value());
+  const auto written = opened->write("{}\n");
+  ASSERT_FALSE(written.has_value());
+  EXPECT_NE(written.error().find("--json /dev/full: could not be written: No space left on device"), std::string::npos) << written.error();
+  EXPECT_EQ(written.error().find('\n'), std::string::npos);
+}
+
+TEST(LoadOutput, AFileHoldsWhatWasWritten) {
+  const auto path = std::filesystem::temp_directory_path() / ("roost-output-test-" + std::to_string(::getpid()));
+  auto opened = OutputFile::open("--csv", path);
+  ASSERT_TRUE(opened.has_value());
+  EXPECT_TRUE(opened->write("a,b\n1,2\n").has_value());
+  std::stringstream content;
+  content << std::ifstream(path).rdbuf();
+  EXPECT_EQ(content.str(), "a,b\n1,2\n");
+  std::filesystem::remove(path);
+}
+
+TEST(LoadCsv, HasAHeaderWithUnitsAndALineForEachSecond) {
+  Timeline timeline;
+  timeline.begin(1'000'000'000, {});
+  timeline.mark("opening", 1'000'000'000);
+  Figures figures;
+  figures.counters.established = figures.counters.open = 7;
+  figures.counters.failed = 2;
+  figures.failures = {{"ECONNREFUSED", 1}, {"timed_out", 1}};
+  figures.histograms[Figures::recent].record_n(100, 7);
+  figures.counters.told_ns = 1'900'000'000;
+  timeline.add(0, figures);
+  timeline.add_readings(3'000'000'000, {.client_bytes = 5000, .client_cpu_s = 0.5, .machine_busy_s = 1, .machine_total_s = 4});
+
+  std::istringstream csv(to_csv(timeline));
+  std::vector<std::vector<std::string>> lines;
+  for (std::string line; std::getline(csv, line);) {
+    auto& cells = lines.emplace_back();
+    line += ',';
+    std::istringstream rest(line);
+    for (std::string cell; std::getline(rest, cell, ',');) cells.push_back(cell);
+  }
+  ASSERT_EQ(lines.size(), 3u);
+  const auto cell = [&](std::size_t line, std::string_view column) {
+    for (std::size_t i = 0; i < lines[0].size(); ++i) {
+      if (lines[0][i] == column) return lines[line].at(i);
+    }
+    return std::string("no such column");
+  };
+  for (const auto& line : lines) EXPECT_EQ(line.size(), lines[0].size());
+  EXPECT_EQ(cell(1, "second_s"), "0");
+  EXPECT_EQ(cell(1, "phase"), "opening");
+  EXPECT_EQ(cell(1, "open_connections"), "7");
+  EXPECT_EQ(cell(2, "open_connections"), "7");
+  EXPECT_EQ(cell(2, "established_connections"), "0");
+  EXPECT_EQ(cell(1, "latency_p99_us"), "100");
+  EXPECT_EQ(cell(2, "latency_p99_us"), "");
+  EXPECT_EQ(cell(1, "machine_busy_percent"), "");
+  EXPECT_EQ(cell(2, "machine_busy_percent"), "25.0");
+  EXPECT_EQ(cell(2, "client_cpu_percent"), "25.0");
+  EXPECT_EQ(cell(2, "server_memory_bytes"), "");
+  EXPECT_EQ(cell(1, "errors"), "ECONNREFUSED:1 timed_out:1");
+}
+
+}  // namespace
+}  // namespace roost::load
