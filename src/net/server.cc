@@ -19,12 +19,20 @@ class ServerCore {
  public:
   explicit ServerCore(const ServerOptions& wanted) noexcept : options(wanted) {}
 
+  // Counts a connection that was accepted, unless there are as many as there may be. At once and not when its fiber gets to
+  // run: a burst is accepted before any of its fibers has, and would pass the limit.
+  [[nodiscard]] bool admit() noexcept {
+    base::SpinGuard guard(lock_);
+    if (options.connections_max != 0 && open_ >= options.connections_max) return false;
+    ++open_;
+    return true;
+  }
+  // An admitted one, from here on in the list until remove().
   void add(Served& served) noexcept {
     base::SpinGuard guard(lock_);
     served.next_ = first_;
     if (first_ != nullptr) first_->previous_ = &served;
     first_ = &served;
-    ++open_;
   }
   void remove(Served& served) noexcept {
     std::vector<runtime::Waiter> waiters;
@@ -132,7 +140,7 @@ class ServerCore {
   base::SpinLock lock_;  // nothing is locked under it but a connection's own spin locks
   Served* first_ ROOST_GUARDED_BY(lock_) = nullptr;
   Served* walk_ ROOST_GUARDED_BY(lock_) = nullptr;  // where sweep() stands
-  std::uint64_t open_ ROOST_GUARDED_BY(lock_) = 0;
+  std::uint64_t open_ ROOST_GUARDED_BY(lock_) = 0;  // admitted and not yet removed; some may not be in the list yet
   std::vector<runtime::Waiter> waiters_ ROOST_GUARDED_BY(lock_);
   std::vector<Listener*> listeners_ ROOST_GUARDED_BY(lock_);
   std::vector<std::shared_ptr<void>> handlers_ ROOST_GUARDED_BY(lock_);
@@ -186,7 +194,7 @@ Result<void> accept_all(ServerCore& core, Listener& listener, FunctionRef<void(C
       core.remove_listener(listener);
       return fail(accepted.error());
     }
-    if (core.options.connections_max != 0 && core.open() >= core.options.connections_max) {
+    if (!core.admit()) {
       core.refused.fetch_add(1, std::memory_order_relaxed);
       static_cast<void>(accepted->set_linger(0));  // a reset: the client learns of it at once
       continue;

@@ -179,6 +179,18 @@ TEST_P(Servers, ConnectionsBeyondTheLimitAreTurnedAwayAtOnce) {
   });
 }
 
+// Of a burst, too, that is accepted before any of its handlers gets to run.
+TEST_P(Servers, ABurstDoesNotPassTheLimit) {
+  with_server({.connections_max = 2}, [](const std::string& address, Server& server, auto&) {
+    std::vector<Result<Conn>> conns;  // one that is turned away at once may already fail to dial
+    for (int i = 0; i < 40; ++i) conns.push_back(dial(GetParam().network, address));
+    const auto deadline = Deadline::after(10s);
+    while (server.stats().accepted + server.stats().refused < 40 && !deadline.has_passed()) sleep_for(1ms);
+    EXPECT_EQ(server.stats().accepted, 2u);
+    EXPECT_EQ(server.stats().refused, 38u);
+  });
+}
+
 // HS-01: the listener goes first, then requests in progress finish, then shutdown returns.
 TEST_P(Servers, ShutdownRefusesNewOnesAndEndsTheIdle) {
   with_server({}, [](const std::string& address, Server& server, auto& served) {
