@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "tools/cases/cases.h"
 #ifdef ROOST_HAVE_DOCTOR
 #include "tools/doctor/doctor.h"
 #endif
@@ -42,6 +43,7 @@ int main(int argc, char** argv) {
 #ifdef ROOST_HAVE_DOCTOR
   roost::doctor::add_doctor_command(app, exit_status);
 #endif
+  roost::cases::add_cases_command(app, exit_status);
 
   try {
     app.parse(argc, argv);

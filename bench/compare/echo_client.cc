@@ -34,7 +34,7 @@
 #include <string_view>
 #include <vector>
 
-#include "compare/server_probe.h"
+#include "tools/common/server_probe.h"
 #include "peers/bare_net.h"
 
 namespace {
@@ -136,7 +136,7 @@ struct Connection {
 
 class EchoClient {
  public:
-  EchoClient(const Options& options, bench::ServerProbe& server)
+  EchoClient(const Options& options, roost::tools::ServerProbe& server)
       : options_(options),
         active_count_(options.active.value_or(options.connections)),
         server_(server),
@@ -183,12 +183,12 @@ class EchoClient {
     const auto syscalls_per_message = count_syscalls();
     const auto memory_end = server_.memory();
     if (!cpu_start || !cpu_end || !memory_open || !memory_end) note_failure(errors_, "the server process is gone");
-    const auto cpu = [&](double bench::CpuReading::*field) {
+    const auto cpu = [&](double roost::tools::CpuReading::*field) {
       return cpu_start && cpu_end ? (*cpu_end).*field - (*cpu_start).*field : 0.0;
     };
-    const double cpu_s = cpu(&bench::CpuReading::total_s);
-    const auto open = memory_open.value_or(bench::MemoryReading{});
-    const auto end = memory_end.value_or(bench::MemoryReading{});
+    const double cpu_s = cpu(&roost::tools::CpuReading::total_s);
+    const auto open = memory_open.value_or(roost::tools::MemoryReading{});
+    const auto end = memory_end.value_or(roost::tools::MemoryReading{});
     const auto per_connection = [&](std::uint64_t now, std::uint64_t before) {
       return (static_cast<double>(now) - static_cast<double>(before)) / static_cast<double>(connections_.size());
     };
@@ -209,8 +209,8 @@ class EchoClient {
         ",\"server\":{\"pid\":%d,\"cpu_source\":\"%s\",\"cpu_s\":%.9f,\"user_s\":%.2f,\"system_s\":%.2f,\"busy\":%.4f"
         ",\"cpu_us_per_message\":%.4f,\"voluntary_switches\":%llu,\"involuntary_switches\":%llu"
         ",\"voluntary_switches_per_message\":%.5f",
-        server_.pid(), bench::ServerProbe::cpu_source, cpu_s, cpu(&bench::CpuReading::user_s),
-        cpu(&bench::CpuReading::system_s), cpu_s / duration_s, per_message(cpu_s * 1e6),
+        server_.pid(), roost::tools::ServerProbe::cpu_source, cpu_s, cpu(&roost::tools::CpuReading::user_s),
+        cpu(&roost::tools::CpuReading::system_s), cpu_s / duration_s, per_message(cpu_s * 1e6),
         static_cast<unsigned long long>(switches_end.voluntary - switches_start.voluntary),
         static_cast<unsigned long long>(switches_end.involuntary - switches_start.involuntary),
         per_message(static_cast<double>(switches_end.voluntary - switches_start.voluntary)));
@@ -416,7 +416,7 @@ class EchoClient {
   // From quiet to quiet, so that calls and messages are those of the same echoes.
   std::optional<double> count_syscalls() {
     if (options_.count_syscalls_s <= 0) return std::nullopt;
-    const bench::SyscallCounter counter(server_);
+    const roost::tools::SyscallCounter counter(server_);
     messages_ = 0;
     const auto calls_start = counter.read();
     start_active();
@@ -462,7 +462,7 @@ class EchoClient {
     }
   }
 
-  static void print_memory(const char* when, const bench::MemoryReading& memory) {
+  static void print_memory(const char* when, const roost::tools::MemoryReading& memory) {
     std::printf(",\"memory_%s\":{\"rss_bytes\":%llu,\"pss_bytes\":%llu,\"anonymous_bytes\":%llu}", when,
                 static_cast<unsigned long long>(memory.rss_bytes), static_cast<unsigned long long>(memory.pss_bytes),
                 static_cast<unsigned long long>(memory.anonymous_bytes));
@@ -491,7 +491,7 @@ class EchoClient {
 
   const Options options_;
   const std::size_t active_count_;
-  bench::ServerProbe& server_;  // not owned
+  roost::tools::ServerProbe& server_;  // not owned
   const int epoll_;
 
   std::vector<Connection> connections_;
@@ -589,7 +589,7 @@ int main(int argc, char** argv) {
     stop(2, "--connections", std::to_string(options.connections),
          "needs more than the " + std::to_string(descriptors) + " descriptors allowed; lower it or raise ulimit -n");
   }
-  bench::ServerProbe server(options.server_pid);
+  roost::tools::ServerProbe server(options.server_pid);
   // On the heap: its histogram and event array are large for a stack frame.
   return std::make_unique<EchoClient>(options, server)->run();
 }

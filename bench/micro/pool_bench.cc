@@ -2,9 +2,10 @@
 //
 //   pool_bench [ADDRESS [REQUESTS [FIBERS]]]      a Redis server; without one (or "-") a small server in this process
 //
-// A request is a Redis PING (7 bytes out, 7 bytes back). Each round runs both ways in turn, with as many fibers asking at
+// A request is a Redis PING (6 bytes out, 7 bytes back). Each round runs both ways in turn, with as many fibers asking at
 // once. Printed are the requests a second, the median and the 99th percentile of one request in microseconds (connecting
-// included, where one connects), and how many connections in TIME_WAIT it left (/proc/net/sockstat).
+// included, where one connects), and how many connections in TIME_WAIT it left (/proc/net/sockstat). `roost cases --case 4`
+// asks the same of a server of its own, and counts CPU as well.
 //
 // Wrong numbers come from: other work on the machine; other programs whose connections end meanwhile, as TIME_WAIT is counted
 // for the whole network namespace (run it in one of its own: unshare -n); a client that shares its processors with the server,
@@ -21,37 +22,14 @@
 #include <roost/pool/conn_pool.h>
 #include <roost/roost.h>
 
+#include "tools/cases/requests.h"
+
 namespace {
 
 using roost::Result;
 using roost::net::Conn;
-using Clock = std::chrono::steady_clock;
 
 constexpr int rounds = 3;
-
-Result<void> ping(Conn& conn) {
-  if (auto wrote = conn.write("PING\r\n"); !wrote) return roost::fail(wrote.error());
-  char answer[64];
-  std::size_t got = 0;
-  while (got < 7) {
-    const auto more = conn.read(std::as_writable_bytes(std::span(answer)).subspan(got));
-    if (!more) return roost::fail(more.error());
-    if (*more == 0) return roost::fail(roost::Errc::end_of_stream);
-    got += *more;
-  }
-  if (std::string_view(answer, got) != "+PONG\r\n") return roost::fail(std::errc::protocol_error);
-  return {};
-}
-
-void serve(roost::net::Listener& listener) {
-  while (auto accepted = listener.accept()) {
-    roost::go([conn = std::move(*accepted)]() mutable {
-      roost::io::Reader in(conn);
-      while (in.read_line() && conn.write("+PONG\r\n")) {
-      }
-    });
-  }
-}
 
 long time_waits() {
   std::ifstream sockstat("/proc/net/sockstat");
@@ -69,29 +47,13 @@ struct Figures {
   long left_waiting = 0;
 };
 
-// `fibers` of them call request() until `requests` were made in all.
 template <class Request>
 Result<Figures> measure(std::size_t requests, std::size_t fibers, Request request) {
-  std::vector<double> took_us(requests);
-  std::atomic<std::size_t> next{0};
   const long waiting_before = time_waits();
-  const auto start = Clock::now();
-  roost::TaskGroup group;
-  for (std::size_t i = 0; i < fibers; ++i) {
-    group.go([&]() -> Result<void> {
-      for (;;) {
-        const std::size_t index = next.fetch_add(1);
-        if (index >= requests) return {};
-        const auto begin = Clock::now();
-        if (auto done = request(); !done) return done;
-        took_us[index] = std::chrono::duration<double, std::micro>(Clock::now() - begin).count();
-      }
-    });
-  }
-  if (auto all = group.wait(); !all) return roost::fail(all.error());
-  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  std::ranges::sort(took_us);
-  return Figures{static_cast<double>(requests) / seconds, took_us[requests / 2], took_us[requests * 99 / 100],
+  auto made = roost::cases::measure_requests(requests, fibers, std::move(request));
+  if (!made) return roost::fail(made.error());
+  std::ranges::sort(made->took_us);
+  return Figures{static_cast<double>(requests) / made->seconds, made->took_us[requests / 2], made->took_us[requests * 99 / 100],
                  time_waits() - waiting_before};
 }
 
@@ -125,7 +87,7 @@ int main(int argc, char** argv) {
     std::string address = argc > 1 ? argv[1] : "-";
     if (address == "-") {
       address = listener.local_endpoint()->to_string();
-      roost::go([&listener] { serve(listener); }).detach();
+      roost::go([&listener] { roost::cases::serve_pings(listener); }).detach();
     }
     roost::pool::ConnPool<Conn> pool(
         [&](roost::Deadline deadline) { return roost::net::Dialer{.deadline = deadline}.dial("tcp", address); },
@@ -135,14 +97,14 @@ int main(int argc, char** argv) {
       if (!print(round, "dial", measure(requests, fibers, [&]() -> Result<void> {
             auto conn = roost::net::dial("tcp", address);
             if (!conn) return roost::fail(conn.error());
-            return ping(*conn);
+            return roost::cases::ping(*conn);
           }))) {
         return 1;
       }
       if (!print(round, "pool", measure(requests, fibers, [&]() -> Result<void> {
             auto lease = pool.acquire();
             if (!lease) return roost::fail(lease.error());
-            return lease->check(ping(**lease));
+            return lease->check(roost::cases::ping(**lease));
           }))) {
         return 1;
       }

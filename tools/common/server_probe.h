@@ -1,15 +1,19 @@
-// Reads from outside what a server process costs: CPU, memory, context switches, system calls.
+// Reads from outside what a server process costs: CPU, memory, descriptors, context switches, system calls.
 //
-// It relies on Linux's per-process clocks and on /proc, never on the server's own word, so every server is
+// Header only and free of roost, because the benchmarks' client uses it as well. It relies on Linux's per-process clocks and on /proc, never on the server's own word, so every server is
 // measured by one rule. A process that is gone shows as an empty reading. Child processes are not counted: a
 // server that works through them must be refused by the caller (compare.py does).
 #pragma once
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <linux/perf_event.h>
+#include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,7 +29,7 @@
 #include <string_view>
 #include <vector>
 
-namespace bench {
+namespace roost::tools {
 
 struct CpuReading {
   double total_s = 0;
@@ -104,18 +108,27 @@ class ServerProbe {
 
   [[nodiscard]] std::vector<pid_t> threads() const {
     std::vector<pid_t> ids;
-    DIR* dir = ::opendir((base_ + "/task").c_str());
-    if (dir == nullptr) return ids;
-    while (const dirent* entry = ::readdir(dir)) {
-      if (std::isdigit(static_cast<unsigned char>(entry->d_name[0])) != 0) {
-        ids.push_back(static_cast<pid_t>(std::strtol(entry->d_name, nullptr, 10)));
-      }
-    }
-    ::closedir(dir);
+    each_number("/task", [&](long number) { ids.push_back(static_cast<pid_t>(number)); });
     return ids;
   }
 
+  // Open descriptors at this moment.
+  [[nodiscard]] std::uint64_t descriptors() const {
+    std::uint64_t count = 0;
+    each_number("/fd", [&](long) { ++count; });
+    return count;
+  }
+
  private:
+  template <class F>
+  void each_number(const char* directory, F act) const {
+    DIR* dir = ::opendir((base_ + directory).c_str());
+    if (dir == nullptr) return;
+    while (const dirent* entry = ::readdir(dir)) {
+      if (std::isdigit(static_cast<unsigned char>(entry->d_name[0])) != 0) act(std::strtol(entry->d_name, nullptr, 10));
+    }
+    ::closedir(dir);
+  }
   static bool take(std::string_view line, std::string_view key, std::uint64_t& sum) {
     if (!line.starts_with(key)) return false;
     sum += std::strtoull(std::string(line.substr(key.size())).c_str(), nullptr, 10);
@@ -131,6 +144,36 @@ class ServerProbe {
   const std::string base_;
 };
 
+// The number of the trace point raw_syscalls:sys_enter, or 0. Where no tracefs is mounted, a child mounts one that nobody else
+// sees, for as long as it takes to read the number; that needs root.
+inline std::uint64_t read_syscall_trace_point() {
+  const auto read_below = [](const std::string& root) {
+    std::uint64_t number = 0;
+    std::ifstream(root + "/events/raw_syscalls/sys_enter/id") >> number;
+    return number;
+  };
+  for (const char* root : {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"}) {
+    if (const std::uint64_t number = read_below(root); number != 0) return number;
+  }
+  std::uint64_t number = 0;
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return 0;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    constexpr const char* root = "/sys/kernel/tracing";
+    if (::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+        ::mount("none", root, "tracefs", 0, nullptr) == 0) {
+      number = read_below(root);
+    }
+    ::_exit(::write(ends[1], &number, sizeof number) == static_cast<ssize_t>(sizeof number) ? 0 : 1);
+  }
+  ::close(ends[1]);
+  if (::read(ends[0], &number, sizeof number) != static_cast<ssize_t>(sizeof number)) number = 0;
+  ::close(ends[0]);
+  if (child > 0) ::waitpid(child, nullptr, 0);
+  return number;
+}
+
 // Counts, while it lives, the system calls of a process's threads by the trace point raw_syscalls:sys_enter.
 //
 // While any such counter exists every task's system calls on the machine take the slow entry path, so it
@@ -138,11 +181,7 @@ class ServerProbe {
 class SyscallCounter {
  public:
   explicit SyscallCounter(const ServerProbe& probe) {
-    std::uint64_t trace_point = 0;
-    for (const char* root : {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"}) {
-      std::ifstream file(std::string(root) + "/events/raw_syscalls/sys_enter/id");
-      if (file >> trace_point) break;
-    }
+    static const std::uint64_t trace_point = read_syscall_trace_point();
     if (trace_point == 0) return;
     for (const pid_t thread : probe.threads()) {
       perf_event_attr attr{};
@@ -174,4 +213,4 @@ class SyscallCounter {
   std::vector<int> counters_;
 };
 
-}  // namespace bench
+}  // namespace roost::tools
