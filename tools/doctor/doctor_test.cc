@@ -642,7 +642,7 @@ TEST(doctor, folklore_comments_each_of_the_articles_values_and_the_classic_mista
                             "tcp_tw_recycle", "tcp_mem", "LimitNOFILE=infinity"}) {
     EXPECT_THAT(text, HasSubstr(advice));
   }
-  EXPECT_EQ(std::ranges::count_if(all_folklore(), &Folklore::from_the_article), 7);
+  EXPECT_EQ(std::ranges::count_if(all_folklore(), &Folklore::from_the_article), 10);
   const auto json = nlohmann::json::parse(render_json(folklore_here(machine)));
   EXPECT_EQ(json["folklore"].size(), all_folklore().size());
   EXPECT_EQ(json["folklore"][0]["here"], "20000");

@@ -39,6 +39,21 @@ constexpr Folklore folklore[] = {
      "needs none of these ports, however many connections it accepts. A service that listens above 10000 can lose its "
      "port to an outgoing connection: list it in ip_local_reserved_ports.",
      true},
+    {"SO_REUSEADDR and SO_REUSEPORT on the listener", "", Worth::depends,
+     "SO_REUSEADDR is right: a server that starts again may bind while old connections are in TIME_WAIT (roost sets it). "
+     "SO_REUSEPORT is for several processes on one port, as roost echo --processes uses it: the kernel deals connections "
+     "by a hash, so some get more than their share, and those in the queue of a process that ends are reset. One process "
+     "alone gains nothing, and a second server started by mistake takes half of the connections without an error.",
+     true},
+    {"TCP_NODELAY on every connection", "", Worth::helps,
+     "Small answers go out at once instead of waiting for an acknowledgement. roost sets it on the listener, from which "
+     "the kernel hands it on, so it costs no call a connection. Who writes in small pieces should buffer them instead.",
+     true},
+    {"keep-alive every 3 minutes on every connection", "/proc/sys/net/ipv4/tcp_keepalive_time", Worth::depends,
+     "The first probe goes out after 3 minutes of silence; with the kernel's 9 probes of 75 s a vanished peer is given up "
+     "after 14 minutes and 15 seconds, so set those as well. A million idle connections send 5,556 probes a second. It finds "
+     "peers that are gone, never those that hang or attack: for these it takes a read deadline.",
+     true},
     {"net.ipv4.tcp_tw_recycle = 1", "/proc/sys/net/ipv4/tcp_tw_recycle", Worth::gone,
      "Removed in Linux 4.12, because it dropped connections from clients behind one NAT address. The line now only "
      "makes "
