@@ -31,9 +31,11 @@ constexpr std::chrono::milliseconds busy_pause_max{20};
 constexpr std::chrono::seconds share_min{2};
 
 // Linux lets a connect to a local port that nobody listens on meet itself when the kernel happens to choose that very port
-// as the source (simultaneous open). Nobody wants that connection.
-bool met_itself(int fd, const Address& remote) noexcept {
+// as the source (simultaneous open). Nobody wants that connection. `bound`: what it was bound to before, if to anything.
+bool met_itself(int fd, const Address& remote, const Address& bound) noexcept {
   if (!remote.is_ip() || !remote.endpoint().address.is_loopback()) return false;
+  // From another address it cannot, and need not be asked.
+  if (bound.is_ip() && !bound.endpoint().address.is_unspecified() && bound.endpoint().address != remote.endpoint().address) return false;
   const auto local = local_address_of(fd);
   return local && *local == remote;
 }
@@ -79,6 +81,12 @@ Result<void> prepare_socket(int fd, const Dialer& dialer, const Network& network
   return {};
 }
 
+bool has_peer(int fd) noexcept {
+  sockaddr_storage storage{};
+  socklen_t length = sizeof storage;
+  return ::getpeername(fd, reinterpret_cast<sockaddr*>(&storage), &length) == 0;
+}
+
 // Waits for the end of a handshake that is under way.
 Result<void> finish_connect(PollDesc& desc, Deadline deadline) {
   const PollDesc::Call call(desc, Direction::write);
@@ -86,12 +94,13 @@ Result<void> finish_connect(PollDesc& desc, Deadline deadline) {
   desc.set_deadline(Direction::write, deadline);
   for (;;) {
     const std::uint64_t edge = desc.edge(Direction::write);
+    // Only a connection that stands has a peer. The other question needs asking only when there is none: no error may also mean
+    // that nothing has happened yet, since a wake-up can be spurious.
+    if (has_peer(desc.fd())) break;
     int error = 0;
     socklen_t size = sizeof error;
     if (::getsockopt(desc.fd(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) return fail(last_error());
     if (error != 0) return fail(std::error_code(error, std::generic_category()));
-    // No error may also mean that nothing has happened yet: a wake-up can be spurious.
-    if (remote_address_of(desc.fd())) break;
     desc.would_block(Direction::write, edge);
     if (const std::error_code blocked = desc.blocked(Direction::write)) return fail(blocked);
     if (auto waited = desc.wait(Direction::write); !waited) return waited;
@@ -126,11 +135,11 @@ Result<Conn> connect_once(const Dialer& dialer, const Network& network, const Ad
   if (!desc) return fail(desc.error());
   const int raw = fd->release();
   Conn conn(*desc);
-  (*desc)->set_content(content_of(raw, network.type));
+  (*desc)->set_content(network.is_tcp() ? PollDesc::Content::tcp : content_of(raw, network.type));
   if (error != 0) {
     if (auto connected = finish_connect(**desc, deadline); !connected) return fail(connected.error());
   }
-  if (network.is_tcp() && met_itself(raw, remote)) return fail(std::errc::connection_refused);
+  if (network.is_tcp() && met_itself(raw, remote, *local)) return fail(std::errc::connection_refused);
   return conn;
 }
 

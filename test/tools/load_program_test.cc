@@ -88,6 +88,183 @@ TEST(LoadProgram, MessagesOfAllSizesComeBackWhole) {
   EXPECT_EQ(echo.stop(), 0);
 }
 
+TEST(LoadProgram, ProtocolsOtherThanLinesComeBackWhole) {
+  EchoServer echo({"--protocol", "bytes"});
+  for (const char* protocol : {"line", "length", "fixed"}) {
+    for (const char* size : {"5", "64", "10-5000", "64:8,4KiB:1,200KiB:1"}) {
+      const Outcome outcome =
+          run_load(echo.target(), {"--connections", "5", "--closed-loop", "--duration", "100ms", "--protocol", protocol, "--size", size});
+      EXPECT_EQ(outcome.status, 0) << protocol << " " << size << ": " << outcome.err;
+      EXPECT_GT(outcome.report["messages"]["run_received"], 0) << protocol << " " << size;
+      EXPECT_EQ(outcome.report["messages"]["bytes_sent"], outcome.report["messages"]["bytes_received"]) << protocol << " " << size;
+    }
+  }
+  EXPECT_EQ(echo.stop(), 0);
+}
+
+TEST(LoadProgram, AMessageRateIsOfAllConnectionsTogether) {
+  EchoServer echo;
+  const Outcome outcome = run_load(echo.target(), {"--connections", "30", "--message-rate", "500", "--duration", "600ms", "--processes", "3"});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  // Exactly: message m is due m / 500 s after the start of the run.
+  EXPECT_EQ(outcome.report["messages"]["run_sent"], 300);
+  EXPECT_EQ(outcome.report["messages"]["run_received"], 300);
+  EXPECT_EQ(outcome.report["achieved"]["message_rate_per_s"]["requested"], 500);
+  EXPECT_EQ(outcome.report["lateness_us"]["count"], 300);
+  EXPECT_EQ(echo.stop(), 0);
+}
+
+TEST(LoadProgram, AMessageThatWaitsForTheOneBeforeKeepsItsDueTime) {
+  // Answers each line 300 ms after it came, on one connection: of ten messages a second most wait for those before.
+  RudeServer server([](Socket socket) {
+    for (;;) {
+      const std::string line = socket.receive(64);
+      if (line.size() < 64) return;
+      std::this_thread::sleep_for(300ms);
+      if (!socket.send(line)) return;
+    }
+  });
+  const Outcome outcome = run_load(server.target(), {"--connections", "1", "--interval", "100ms", "--duration", "1s"});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_EQ(outcome.report["messages"]["run_sent"], 10);
+  EXPECT_EQ(outcome.report["messages"]["run_received"], 10);
+  // The last was due after 0.9 s and answered after 3 s.
+  EXPECT_GT(outcome.report["latency_us"]["max"], 1'500'000) << "from when it was due, not from when it went out";
+}
+
+TEST(LoadProgram, AClosedLoopThinksBetweenMessages) {
+  EchoServer echo;
+  const Outcome outcome =
+      run_load(echo.target(), {"--connections", "5", "--closed-loop", "--think-time", "50ms", "--duration", "600ms"});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_GE(outcome.report["messages"]["run_received"], 5);
+  EXPECT_LE(outcome.report["messages"]["run_received"], 5 * 12);
+  EXPECT_EQ(echo.stop(), 0);
+}
+
+TEST(LoadProgram, SeveralTargetsGetTheSameShare) {
+  EchoServer first;
+  EchoServer second;
+  Program program({"load", "--target", first.target(), "--target", second.target(), "--connections", "21", "--interval", "100ms",
+                   "--duration", "300ms", "--processes", "2", "--json", "-", "--quiet"});
+  EXPECT_EQ(program.wait(), 0) << program.err();
+  const json report = json::parse(program.out(), nullptr, false);
+  ASSERT_TRUE(report.is_object());
+  EXPECT_EQ(report["target"], first.target() + "," + second.target());
+  ASSERT_EQ(report["targets"].size(), 2u);
+  EXPECT_EQ(report["targets"][0]["target"], first.target());
+  EXPECT_EQ(report["targets"][0]["established"], 11);
+  EXPECT_EQ(report["targets"][1]["established"], 10);
+  EXPECT_EQ(report["targets"][1]["received"], 10 + 30);
+  EXPECT_EQ(first.stop(), 0);
+  EXPECT_EQ(second.stop(), 0);
+}
+
+TEST(LoadProgram, ChurnReplacesConnectionsAndIsNoFailure) {
+  EchoServer echo;
+  for (const char* messages : {"--interval=50ms", "--message-rate=200", "--closed-loop"}) {
+    const Outcome outcome = run_load(echo.target(), {"--connections", "30", messages, "--churn", "25/s", "--duration", "1s"});
+    EXPECT_EQ(outcome.status, 0) << messages << ": " << outcome.err;
+    const json& connections = outcome.report["connections"];
+    EXPECT_EQ(connections["established"], 30) << messages;
+    EXPECT_EQ(connections["failed"], 0) << messages;
+    EXPECT_EQ(connections["dropped"], 0) << messages;
+    EXPECT_GT(connections["churn"]["closed"], 5) << messages;
+    EXPECT_LE(connections["churn"]["closed"], 25) << messages;
+    EXPECT_EQ(connections["churn"]["failed"], 0) << messages;
+    EXPECT_EQ(outcome.report["achieved"]["churn_per_s"]["requested"], 25) << messages;
+    EXPECT_EQ(outcome.report["messages"]["mismatched"], 0) << messages;
+  }
+  EXPECT_EQ(echo.stop(), 0);
+}
+
+TEST(LoadProgram, ABurstComesInGroups) {
+  EchoServer echo;
+  const Outcome outcome = run_load(echo.target(), {"--connections", "30", "--ramp", "burst:10/200ms", "--duration", "0"});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_EQ(outcome.report["connections"]["established"], 30);
+  EXPECT_GE(outcome.report["ramp_s"], 0.4);
+  EXPECT_EQ(outcome.report["achieved"]["connection_rate_per_s"]["requested"], 50);
+  EXPECT_EQ(echo.stop(), 0);
+}
+
+// A scenario file that goes with the test.
+class ScenarioFile {
+ public:
+  explicit ScenarioFile(std::string_view text) : path_(testing::TempDir() + "/roost_scenario_" + std::to_string(::getpid()) + ".json") {
+    std::ofstream(path_) << text;
+  }
+  ~ScenarioFile() { ::unlink(path_.c_str()); }
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+TEST(LoadProgram, AScenarioRunsItsStagesInTurn) {
+  EchoServer echo;
+  const ScenarioFile file(R"({"stages": [
+    {"name": "few", "connections": 10, "interval": "50ms", "duration": "500ms"},
+    {"name": "many", "connections": 40, "message_rate": 200, "duration": "500ms", "size": "100-200"},
+    {"name": "busy", "connections": 20, "closed_loop": true, "active": 5, "duration": "200ms"}]})");
+  const Outcome outcome = run_load(echo.target(), {"--scenario", file.path(), "--processes", "2"});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  const json& report = outcome.report;
+  ASSERT_TRUE(report.is_object());
+  EXPECT_EQ(report["connections"]["requested"], 40);
+  EXPECT_EQ(report["connections"]["established"], 40);
+  EXPECT_EQ(report["connections"]["released"], 20);
+  ASSERT_EQ(report["stages"].size(), 3u);
+  EXPECT_EQ(report["stages"][0]["name"], "few");
+  EXPECT_EQ(report["stages"][0]["messages"]["received"], 100);
+  EXPECT_EQ(report["stages"][0]["latency_us"]["count"], 100);
+  EXPECT_EQ(report["stages"][1]["opened"]["achieved"], 30);
+  EXPECT_EQ(report["stages"][1]["messages"]["sent"], 100);
+  EXPECT_GE(report["stages"][1]["message_bytes"]["achieved"], 100);
+  EXPECT_LE(report["stages"][1]["message_bytes"]["achieved"], 200);
+  EXPECT_EQ(report["stages"][2]["connections"], 20);
+  EXPECT_GE(report["stages"][2]["messages"]["received"], 5);
+  EXPECT_EQ(report["messages"]["sent"], report["messages"]["received"]);
+  EXPECT_EQ(echo.stop(), 0);
+}
+
+TEST(LoadProgram, WhatCannotBeRunIsRefusedInOneLine) {
+  const ScenarioFile file(R"({"target": "127.0.0.1:9", "stages": [{"name": "peak", "conections": 10}]})");
+  const std::vector<std::vector<std::string>> wrong{
+      {"load", "--scenario", file.path()},
+      {"load", "--scenario", "/nonexistent.json", "--target", "127.0.0.1:9"},
+      {"load"},
+      {"load", "--target", "127.0.0.1:9", "--ramp", "stairs"},
+      {"load", "--target", "127.0.0.1:9", "--size", "64,128"},
+      {"load", "--target", "127.0.0.1:9", "--think-time", "5ms"},
+      {"load", "--target", "127.0.0.1:9", "--churn", "200%/s"},
+      {"load", "--target", "127.0.0.1:9", "--message-rate", "5", "--interval", "5s"},
+      {"load", "--target", "127.0.0.1:9", "--protocol", "length", "--size", "4"},
+  };
+  for (const auto& arguments : wrong) {
+    Program program(arguments);
+    EXPECT_EQ(program.wait(), 2) << arguments.back();
+    EXPECT_EQ(count_lines(program.err()), 1u) << program.err();
+    EXPECT_EQ(program.out(), "");
+  }
+  Program program({"load", "--scenario", file.path()});
+  EXPECT_EQ(program.wait(), 2);
+  EXPECT_THAT(program.err(), HasSubstr(file.path() + ": stage 1 `peak`: unknown key `conections` with value 10; known are name, connections"));
+}
+
+TEST(LoadProgram, BytesThatNobodyAskedForEndAConnection) {
+  std::vector<Socket> kept;
+  RudeServer server([&](Socket socket) {
+    socket.send(socket.receive(64));
+    socket.send("?");
+    kept.push_back(std::move(socket));
+  });
+  const Outcome outcome = run_load(server.target(), {"--connections", "5", "--duration", "10s"});
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_EQ(outcome.report["connections"]["dropped"], 5);
+  EXPECT_EQ(outcome.report["messages"]["mismatched"], 5);
+}
+
 TEST(LoadProgram, NoDurationMeansOneMessageEach) {
   EchoServer echo;
   const Outcome outcome = run_load(echo.target(), {"--connections", "20", "--duration", "0"});

@@ -362,6 +362,12 @@ tools::Parsed<unsigned> parse_workers(std::string_view text) {
   return static_cast<unsigned>(*count);
 }
 
+tools::Parsed<EchoUnit> parse_unit(std::string_view text) {
+  if (text == "line") return EchoUnit::line;
+  if (text == "bytes") return EchoUnit::bytes;
+  return std::unexpected(fmt::format("`{}` is not a protocol; write line or bytes", text));
+}
+
 tools::Parsed<HandlerKind> parse_handler(std::string_view text) {
   if (text == "fiber") return HandlerKind::fiber;
   if (text == "on-demand") return HandlerKind::on_demand;
@@ -397,6 +403,8 @@ void add_echo_command(CLI::App& app, int& exit_status) {
                     "Time between report lines; 0: none");
   add_parsed_option(echo, "--handler", options.handler, &parse_handler, "fiber|on-demand", "fiber",
                     "fiber: one for the life of a connection; on-demand: one while it has something to say, no stack in between");
+  add_parsed_option(echo, "--protocol", options.unit, &parse_unit, "line|bytes", "line",
+                    "line: echo each line when it is complete; bytes: echo at once whatever has come");
 
   echo.callback([command, &exit_status] {
     const auto plan = checked(command->options);

@@ -3,6 +3,7 @@
 #include <roost/roost.h>
 
 namespace roost::echo {
+namespace {
 
 std::error_code echo_lines(net::Conn& conn, const EchoOptions& options, Tally& tally, Until until) {
   io::Reader in(conn, {.buffer_bytes = options.buffer_bytes, .token_bytes_max = line_bytes_max});
@@ -28,6 +29,26 @@ std::error_code echo_lines(net::Conn& conn, const EchoOptions& options, Tally& t
     conn.set_read_deadline_after(options.read_timeout);
     if (until == Until::quiet && in.buffered() == 0 && !conn.maybe_readable()) return {};
   }
+}
+
+std::error_code echo_bytes(net::Conn& conn, const EchoOptions& options, Tally& tally, Until until) {
+  io::Reader in(conn, {.buffer_bytes = options.buffer_bytes});
+  if (until == Until::end) conn.set_read_deadline_after(options.read_timeout);
+  for (;;) {
+    if (const auto some = in.peek(1); !some) return some.error();
+    const std::string_view come = in.take_buffered();
+    tally.count(come.size());
+    conn.set_write_deadline_after(options.read_timeout);
+    if (const auto written = conn.write(come); !written) return written.error();
+    conn.set_read_deadline_after(options.read_timeout);
+    if (until == Until::quiet && !conn.maybe_readable()) return {};
+  }
+}
+
+}  // namespace
+
+std::error_code echo(net::Conn& conn, const EchoOptions& options, Tally& tally, Until until) {
+  return options.unit == EchoUnit::bytes ? echo_bytes(conn, options, tally, until) : echo_lines(conn, options, tally, until);
 }
 
 }  // namespace roost::echo

@@ -23,15 +23,16 @@ struct alignas(64) Tally {
   }
 };
 
-// When echo_lines() returns without an error.
+// When echo() returns without an error.
 enum class Until {
   end,    // never: it parks for the next line, for as long as the connection stands
   quiet,  // when all that has come was echoed and nothing is left to read: the connection may go to sleep
 };
 
-// Answers every line with itself until the peer ends its side. Parks. Returns end_of_stream when the peer is done and
-// everything was echoed; timed_out when a line did not come, or an answer was not taken, within the read time-out;
-// else what the connection reports. The read deadline is set for the next line when it returns without an error.
-std::error_code echo_lines(net::Conn& conn, const EchoOptions& options, Tally& tally, Until until);
+// Answers every line with itself (or with EchoUnit::bytes whatever has come) until the peer ends its side. Parks. Returns
+// end_of_stream when the peer is done and everything was echoed; timed_out when a line did not come, or an answer was not
+// taken, within the read time-out; else what the connection reports. The read deadline is set for the next line when it
+// returns without an error.
+std::error_code echo(net::Conn& conn, const EchoOptions& options, Tally& tally, Until until);
 
 }  // namespace roost::echo

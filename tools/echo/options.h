@@ -17,6 +17,11 @@ enum class HandlerKind {
   on_demand,  // one while a connection has something to say; in between it holds no stack
 };
 
+enum class EchoUnit {
+  line,   // a line is echoed when it is complete
+  bytes,  // at once, whatever has come
+};
+
 struct EchoOptions {
   net::Endpoint listen{net::IpAddress::v4(127, 0, 0, 1), 8080};
   unsigned workers = 0;             // threads of each process; 0: all processors, or 1 when there are several processes
@@ -25,6 +30,7 @@ struct EchoOptions {
   std::chrono::nanoseconds read_timeout = 5min;  // for a whole line; nanoseconds::max(): none
   std::uint64_t buffer_bytes = 4096;
   HandlerKind handler = HandlerKind::fiber;
+  EchoUnit unit = EchoUnit::line;
   std::optional<net::Endpoint> metrics;  // where Prometheus may ask; none: nowhere
   std::chrono::nanoseconds report_interval = 5s;  // zero: no report lines
 };

@@ -65,7 +65,7 @@ class Server::Sleeper final : public net::OnDemand {
  private:
   void on_ready() override {
     do {
-      if (const auto end = echo_lines(conn_, server_.options_, server_.tally_of(number_), Until::quiet)) {
+      if (const auto end = echo(conn_, server_.options_, server_.tally_of(number_), Until::quiet)) {
         server_.finish(conn_, end);
         delete this;
         return;
@@ -105,7 +105,7 @@ void Server::accept_loop() {
 }
 
 void Server::serve(net::Conn conn, std::uint64_t number) {
-  finish(conn, echo_lines(conn, options_, tally_of(number), Until::end));
+  finish(conn, echo(conn, options_, tally_of(number), Until::end));
 }
 
 void Server::finish(net::Conn& conn, std::error_code end) {

@@ -34,6 +34,7 @@
 #include "tools/load/plan.h"
 #include "tools/load/progress.h"
 #include "tools/load/report.h"
+#include "tools/load/scenario.h"
 #include "tools/load/threshold.h"
 #include "tools/load/timeline.h"
 
@@ -76,8 +77,10 @@ class Conductor {
   void on_frame(unsigned index, const tools::Frame& frame);
   void on_exit(const tools::ShardExit& exit);
   void await_ready();
+  void run_stages();
   void ramp();
   void run_window();
+  [[nodiscard]] const Stage& stage() const { return options_.stages[stage_number_]; }
   void collect_results();
   void measure_standing();
   void dismiss();
@@ -90,7 +93,6 @@ class Conductor {
 
   const LoadOptions& options_;
   const Plan& plan_;
-  const Stage& stage_ = options_.stages.front();
   Record record_;
   Progress progress_;
   std::vector<Shard> shards_;
@@ -100,7 +102,8 @@ class Conductor {
   std::int64_t phase_begin_ns_ = 0;
   std::int64_t phase_end_ns_ = 0;  // 0: open
   std::uint64_t peak_ = 0;
-  std::int64_t begin_ns_ = 0;
+  std::uint64_t stage_number_ = 0;
+  std::int64_t begin_ns_ = 0;   // of the first stage
   std::int64_t nearly_ns_ = 0;  // when 99 % of the connections were seen established; 0 until then
   RunWindow window_;
   std::vector<pid_t> server_;
@@ -166,7 +169,7 @@ void Conductor::poll() {
                                        }});
   const Counters now = sum();
   peak_ = std::max(peak_, now.open);
-  if (nearly_ns_ == 0 && now.established * 100 >= options_.connections_max() * 99) nearly_ns_ = now_ns();
+  if (nearly_ns_ == 0 && now.established * 100 >= options_.stages[0].connections * 99) nearly_ns_ = now_ns();
   if (record_.timeline.wants_readings(now_ns())) record_.timeline.add_readings(now_ns(), readings());
   progress_.show({.phase = phase_, .now_ns = now_ns(), .phase_begin_ns = phase_begin_ns_, .phase_end_ns = phase_end_ns_, .counters = now}, recent_);
   recent_.clear();
@@ -211,29 +214,48 @@ void Conductor::await_ready() {
   while (!is_stopped() && !all(&Shard::is_ready) && !patience.has_passed()) poll();
 }
 
+void Conductor::run_stages() {
+  for (; stage_number_ < options_.stages.size() && !is_stopped(); ++stage_number_) {
+    ramp();
+    if (!is_stopped() && stage().duration.count() > 0) run_window();
+  }
+  stage_number_ = std::min<std::uint64_t>(stage_number_, options_.stages.size() - 1);
+}
+
 void Conductor::ramp() {
-  begin_ns_ = now_ns() + start_delay_ns;
-  record_.timeline.begin(begin_ns_, readings());
-  enter("opening", begin_ns_);
-  group_->broadcast(begin, tools::bytes_of(begin_ns_));
-  while (!is_stopped()) {
+  window_ = {};
+  const StageBegin begun{stage_number_, now_ns() + start_delay_ns};
+  if (stage_number_ == 0) {
+    begin_ns_ = begun.begin_ns;
+    record_.timeline.begin(begin_ns_, readings());
+  }
+  record_.stages.push_back({.begin_ns = begun.begin_ns});
+  enter("opening", begun.begin_ns);
+  group_->broadcast(begin, tools::bytes_of(begun));
+  const auto has_settled = [this](const Shard& shard) {
+    return shard.is_gone || shard.figures.counters.stages_settled > stage_number_;
+  };
+  while (!is_stopped() && !std::ranges::all_of(shards_, has_settled)) {
     poll();
     give_up_if_hopeless();
-    if (sum().settled >= stage_.connections) break;
   }
+  if (stage_number_ > 0) return;
   machine_at_run_ = tools::read_machine_cpu();
   server_cpu_at_run_ = tools::read_usage(server_).cpu_s;
 }
 
 void Conductor::run_window() {
   window_.start_ns = now_ns() + start_delay_ns;
-  window_.end_ns = window_.start_ns + stage_.duration.count();
+  window_.end_ns = window_.start_ns + stage().duration.count();
+  StageRecord& record = record_.stages.back();
+  record.run_start_ns = record.run_end_ns = window_.start_ns;
   enter("running", window_.start_ns, window_.end_ns);
   group_->broadcast(run, tools::bytes_of(window_));
   while (!is_stopped() && now_ns() < window_.end_ns && !all(&Shard::has_result)) {
     poll();
     give_up_if_hopeless();
   }
+  record.run_end_ns = std::clamp(now_ns(), window_.start_ns, window_.end_ns);
 }
 
 void Conductor::collect_results() {
@@ -255,7 +277,7 @@ void Conductor::measure_standing() {
   };
   const tools::MachineCpu machine = tools::read_machine_cpu();
   record_.ramp_busy = busy(machine_before_, machine_at_run_);
-  record_.run_busy = window_.end_ns == RunWindow().end_ns ? 0 : busy(machine_at_run_, machine);
+  record_.run_busy = record_.run_s() == 0 ? 0 : busy(machine_at_run_, machine);
 
   std::vector<pid_t> own = group_->pids();
   own.push_back(::getpid());
@@ -304,9 +326,8 @@ int Conductor::conduct() {
   group_.emplace(std::move(*group));
 
   await_ready();
-  if (!is_stopped()) ramp();
-  if (!is_stopped() && stage_.duration.count() > 0) run_window();
-  if (!is_stopped() && stage_.duration.count() > 0) collect_results();
+  run_stages();
+  if (!is_stopped() && stage().duration.count() > 0) collect_results();
   const std::int64_t ended_ns = now_ns();
   measure_standing();
   dismiss();
@@ -314,10 +335,12 @@ int Conductor::conduct() {
 
   for (const Shard& shard : shards_) record_.figures.merge(shard.figures);
   record_.figures.counters.peak = std::max(peak_, record_.figures.counters.open);
-  const Counters& c = record_.figures.counters;
-  record_.ramp_s = begin_ns_ == 0 ? 0 : std::max(seconds(c.last_established_ns - begin_ns_), 0.0);
+  for (std::size_t i = 0; i < record_.stages.size() && i < record_.figures.stages.size(); ++i) {
+    StageRecord& stage = record_.stages[i];
+    stage.ramp_s = std::max(seconds(record_.figures.stages[i].counts.last_established_ns - stage.begin_ns), 0.0);
+  }
+  record_.ramp_s = record_.stages.empty() ? 0 : record_.stages[0].ramp_s;
   record_.ramp_99_s = nearly_ns_ == 0 ? record_.ramp_s : std::min(seconds(nearly_ns_ - begin_ns_), record_.ramp_s);
-  record_.run_s = window_.end_ns == RunWindow().end_ns ? 0 : std::max(seconds(std::min(window_.end_ns, ended_ns) - window_.start_ns), 0.0);
   record_.duration_s = seconds(ended_ns - started_ns);
   rusage own{};
   rusage children{};
@@ -414,12 +437,6 @@ tools::Parsed<std::optional<tools::AddressRange>> parse_sources(std::string_view
   return std::optional(*range);
 }
 
-tools::Parsed<Sizes> parse_fixed_size(std::string_view text) {
-  const auto bytes = tools::parse_size(text);
-  if (!bytes) return std::unexpected(bytes.error());
-  return Sizes(*bytes);
-}
-
 tools::Parsed<std::int64_t> parse_pid(std::string_view text) {
   const auto pid = tools::parse_count(text);
   if (!pid || *pid == 0 || *pid > 4'194'304) {  // PID_MAX_LIMIT
@@ -431,7 +448,12 @@ tools::Parsed<std::int64_t> parse_pid(std::string_view text) {
 }  // namespace
 
 void add_load_command(CLI::App& app, int& exit_status) {
-  auto options = std::make_shared<LoadOptions>();
+  struct Given : LoadOptions {
+    std::string scenario_path;
+    Ramp ramp;             // its rate is --rate's
+    double message_rate = 0;
+  };
+  auto options = std::make_shared<Given>();
   CLI::App& load = *app.add_subcommand("load", "Opens many connections to a line echo server, pings on them, reports");
   using tools::add_parsed_option;
   Stage& stage = options->stages.front();
@@ -446,19 +468,33 @@ void add_load_command(CLI::App& app, int& exit_status) {
           },
           "The server; several times for several servers, which get the connections in turn")
       ->type_name("HOST:PORT")
-      ->allow_extra_args(false)
-      ->required();
+      ->allow_extra_args(false);
+  load.add_option("--scenario", options->scenario_path, "Stages from a JSON file; the options below are the first stage's defaults")
+      ->type_name("FILE");
   add_parsed_option(load, "--connections", stage.connections, &tools::parse_count, "N", "1000", "How many to open and hold");
   add_parsed_option(load, "--rate", stage.ramp.rate, &tools::parse_rate, "R", "1000", "Connections to open a second");
+  add_parsed_option(load, "--ramp", options->ramp, &parse_ramp, "SHAPE", "linear",
+                    "How they come: linear; step:10000/5s, so many at --rate every 5 s; burst:5000/2s, so many at once every 2 s");
+  add_parsed_option(load, "--churn", stage.churn, &parse_churn, "N/s", "",
+                    "Connections closed and dialled anew during the run: 5%/s, 200/s, 10%/m [none]");
   auto* interval = add_parsed_option(load, "--interval", stage.interval, &tools::parse_duration, "D", "30s",
                                      "Time between the pings of one connection; phases are spread evenly");
+  auto* message_rate = add_parsed_option(load, "--message-rate", options->message_rate, &tools::parse_rate, "R", "",
+                                         "Messages a second in all, instead of --interval; each on a connection chosen by chance");
   load.add_flag_callback(
           "--closed-loop", [&stage] { stage.messages = MessageSchedule::closed_loop; },
-          "Send the next ping as soon as the answer is there, instead of on a schedule")
-      ->excludes(interval);
+          "Send the next message as soon as the answer is there, instead of on a schedule")
+      ->excludes(interval)
+      ->excludes(message_rate);
+  interval->excludes(message_rate);
   add_parsed_option(load, "--active", stage.active, &tools::parse_count, "A", "",
                     "Connections that ping in a closed loop; the others are held idle [all]");
-  add_parsed_option(load, "--size", stage.sizes, &parse_fixed_size, "BYTES", "64", "Length of a message, its newline included");
+  add_parsed_option(load, "--think-time", stage.think, &parse_think_time, "D", "",
+                    "In a closed loop, between an answer and the next message: 10ms, 10ms-50ms or exp:20ms [none]");
+  add_parsed_option(load, "--protocol", options->protocol, &parse_protocol, "NAME", "line",
+                    "line: ends with a newline; length: 4 bytes of length in front, the highest first; fixed: just bytes");
+  add_parsed_option(load, "--size", stage.sizes, &parse_sizes, "BYTES", "64",
+                    "Length of a message, framing included: 64, 64-4096, or a mix with weights 64:90,4096:10");
   add_parsed_option(load, "--duration", stage.duration, &tools::parse_duration, "D", "30s",
                     "How long to run once every connection is open; 0: only open them and ping once");
   add_parsed_option(load, "--dial-timeout", options->dial_timeout, &tools::parse_duration, "D", "10s", "For a connection to be established");
@@ -486,7 +522,23 @@ void add_load_command(CLI::App& app, int& exit_status) {
   add_parsed_option(load, "--server-pid", options->server_pid, &parse_pid, "PID", "",
                     "The server on this machine: report its memory and CPU, children included");
 
-  load.callback([options, &exit_status] { exit_status = execute(*options); });
+  load.callback([options, message_rate, &exit_status] {
+    Stage& first = options->stages.front();
+    options->ramp.rate = first.ramp.rate;
+    first.ramp = options->ramp;
+    if (message_rate->count() > 0) {
+      first.messages = MessageSchedule::rate;
+      first.message_rate = options->message_rate;
+    }
+    if (!options->scenario_path.empty()) {
+      if (const auto taken = read_scenario(options->scenario_path, *options); !taken) {
+        tools::print_error("load", taken.error());
+        exit_status = 2;
+        return;
+      }
+    }
+    exit_status = execute(*options);
+  });
 }
 
 }  // namespace roost::load

@@ -71,6 +71,40 @@ TEST(LoadPlan, WhatCannotWorkIsRefusedWithARemedy) {
   EXPECT_NE(refusal(loopback(100'000), tiny).find("ulimit -Hn"), std::string::npos);
 }
 
+TEST(LoadPlan, TheLowestLimitIsTheOneNamed) {
+  MachineLimits limits = machine;
+  limits.memory_available_bytes = 4'000'000'000;
+  LoadOptions options = loopback(1'000'000);
+  options.processes = 2;
+  EXPECT_NE(make_plan(options, limits).error().find("--processes 2"), std::string::npos);
+  options.processes = 0;
+  const std::string memory = make_plan(options, limits).error();
+  EXPECT_NE(memory.find("ask for at most 404,"), std::string::npos) << memory;
+  options.sources = tools::parse_address_range("127.0.1.1").value();
+  EXPECT_NE(make_plan(options, limits).error().find("28,232 times"), std::string::npos);
+}
+
+TEST(LoadPlan, EachTargetHasPortsOfItsOwn) {
+  LoadOptions options = loopback(50'000);
+  options.sources = tools::parse_address_range("127.0.1.1").value();
+  EXPECT_FALSE(make_plan(options, machine));
+  options.targets.push_back({net::IpAddress::loopback_v4(), 8081});
+  EXPECT_TRUE(make_plan(options, machine));
+}
+
+TEST(LoadPlan, ChurnNeedsPortsForWhatItCloses) {
+  LoadOptions options = loopback(20'000);
+  options.targets[0].address = net::IpAddress::v4(192, 0, 2, 1);
+  EXPECT_TRUE(make_plan(options, machine));
+  options.stages[0].churn = {.amount = 200};
+  options.stages[0].duration = 30s;
+  EXPECT_TRUE(make_plan(options, machine)) << "6,000 ports in TIME_WAIT and 20,000 in use";
+  options.stages[0].duration = 60s;
+  const auto refused = make_plan(options, machine);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().find("32,000, 12,000 of them of closed connections"), std::string::npos) << refused.error();
+}
+
 TEST(LoadPlan, OptionsThatContradictEachOtherAreRefused) {
   const auto accepted = [](auto change) {
     LoadOptions options = loopback(10);
@@ -108,34 +142,6 @@ TEST(LoadPlan, AnAddressOfAnotherMachineIsNoSource) {
   const auto refused = check_sources(tools::parse_address_range("192.0.2.77").value());
   ASSERT_FALSE(refused);
   EXPECT_NE(refused.error().find("192.0.2.77"), std::string::npos);
-}
-
-TEST(LoadSchedule, PhasesSpreadEvenlyOverTheInterval) {
-  std::vector<std::int64_t> phases;
-  for (std::uint64_t i = 0; i < 1000; ++i) phases.push_back(phase_ns(i, 1000, 30s));
-  for (std::size_t i = 1; i < phases.size(); ++i) EXPECT_EQ(phases[i] - phases[i - 1], 30'000'000);
-  EXPECT_EQ(phases.front(), 0);
-  EXPECT_LT(phase_ns(99'999'999, 100'000'000, 1h), std::chrono::nanoseconds(1h).count());
-}
-
-TEST(LoadSchedule, TheFirstPingIsTheNextOneOfTheSchedule) {
-  constexpr std::int64_t s = 1'000'000'000;
-  EXPECT_EQ(first_due_ns(100 * s, 7 * s, 30s, 90 * s), 107 * s);
-  EXPECT_EQ(first_due_ns(100 * s, 7 * s, 30s, 106 * s), 107 * s);
-  EXPECT_EQ(first_due_ns(100 * s, 7 * s, 30s, 107 * s), 137 * s);
-  EXPECT_EQ(first_due_ns(100 * s, 7 * s, 30s, 200 * s), 227 * s);
-}
-
-TEST(LoadSchedule, ExactlyTheActiveOnesAreActiveAndTheySpread) {
-  for (const std::uint64_t active : {1u, 3u, 10u, 99u, 100u}) {
-    std::uint64_t count = 0;
-    for (std::uint64_t i = 0; i < 100; ++i) count += is_active(i, 100, active);
-    EXPECT_EQ(count, active);
-  }
-  EXPECT_TRUE(is_active(5, 100, 0)) << "0 means all";
-  std::uint64_t first_half = 0;
-  for (std::uint64_t i = 0; i < 50; ++i) first_half += is_active(i, 100, 10);
-  EXPECT_EQ(first_half, 5u);
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ Record fine_record() {
   c.run_sent = c.run_received = 2000;
   for (auto& histogram : record.figures.histograms) histogram.record_n(100, 1000);
   record.ramp_s = 1;
-  record.run_s = 60;
+  record.stages = {{.begin_ns = 1, .run_start_ns = 1'000'000'000, .run_end_ns = 61'000'000'000, .ramp_s = 1}};
   record.duration_s = 61.5;
   record.standing = 1000;
   record.client = {.memory_bytes = 5'000'000, .cpu_s = 1.5, .processes = 2};
@@ -49,6 +49,66 @@ TEST(LoadReport, JsonHasEveryFieldOfTheSchema) {
   EXPECT_EQ(json["server"]["cpu_us_per_message"], 10);
   EXPECT_EQ(json["kernel"]["slab_bytes_per_connection"], 6000);
   EXPECT_TRUE(json["connections"]["failures"].is_object());
+}
+
+// Two stages of 60 s: 1000 connections that ping every 10 s, then 500 that a closed loop keeps busy.
+Record record_of_two_stages() {
+  Record record = fine_record();
+  record.options.targets.push_back(net::Endpoint{net::IpAddress::loopback_v4(), 8081});
+  Stage& first = record.options.stages[0];
+  first.name = "many";
+  first.interval = 10s;
+  first.duration = 60s;
+  first.churn = {.amount = 0.01, .is_share = true};
+  Stage second = first;
+  second.name = "busy";
+  second.connections = 500;
+  second.churn = {};
+  second.messages = MessageSchedule::closed_loop;
+  record.options.stages.push_back(second);
+  record.stages.push_back({.begin_ns = 61'500'000'000, .run_start_ns = 62'000'000'000, .run_end_ns = 122'000'000'000});
+  record.figures.stages.resize(2);
+  record.figures.stages[0].counts = {.requested = 1000, .established = 1000, .run_sent = 6000, .run_received = 5999, .run_bytes_sent = 384'000,
+                                     .churn_closed = 540, .churn_established = 540};
+  record.figures.stages[0].latency.record_n(300, 5999);
+  record.figures.counters.churn_closed = record.figures.counters.churn_established = 540;
+  record.figures.counters.run_received = 6000;
+  record.figures.targets = {{.established = 500, .received = 3000}, {.established = 500, .failed = 2, .received = 3001}};
+  return record;
+}
+
+TEST(LoadReport, TellsOfEachStageWhatWasAskedForAndWhatWasReached) {
+  const auto json = to_json(record_of_two_stages());
+  ASSERT_EQ(json["stages"].size(), 2u);
+  const auto& many = json["stages"][0];
+  EXPECT_EQ(many["name"], "many");
+  EXPECT_EQ(many["connections"], 1000);
+  EXPECT_EQ(many["run_s"], 60);
+  EXPECT_EQ(many["message_rate_per_s"]["requested"], 100);
+  EXPECT_NEAR(many["message_rate_per_s"]["achieved"].get<double>(), 99.983, 0.001);
+  EXPECT_EQ(many["churn_per_s"]["requested"], 10);
+  EXPECT_EQ(many["churn_per_s"]["achieved"], 9);
+  EXPECT_EQ(many["message_bytes"]["achieved"], 64);
+  EXPECT_EQ(many["latency_us"]["p99"], 300);
+  EXPECT_EQ(json["stages"][1]["begin_s"], 61.5);
+  EXPECT_EQ(json["stages"][1]["message_rate_per_s"]["requested"], nullptr) << "a closed loop asks for none";
+  EXPECT_EQ(json["achieved"]["message_rate_per_s"]["requested"], nullptr);
+  EXPECT_EQ(json["achieved"]["message_rate_per_s"]["achieved"], 50) << "over both runs";
+  EXPECT_EQ(json["achieved"]["churn_per_s"]["requested"], 5);
+  EXPECT_EQ(json["run_s"], 120);
+}
+
+TEST(LoadReport, TellsOfEachTarget) {
+  const auto json = to_json(record_of_two_stages());
+  ASSERT_EQ(json["targets"].size(), 2u);
+  EXPECT_EQ(json["targets"][1]["target"], "127.0.0.1:8081");
+  EXPECT_EQ(json["targets"][1]["failed"], 2);
+  EXPECT_EQ(json["targets"][1]["received"], 3001);
+  const std::string text = to_text(record_of_two_stages());
+  for (const char* part : {"stage 1       many: 1,000 connections", "stage 2       busy: 500 connections", "target 2      127.0.0.1:8081: 500 established, 2 failed",
+                           "churn         540 closed and 540 dialled anew"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << text;
+  }
 }
 
 TEST(LoadReport, AnUnknownServerIsLeftOut) {

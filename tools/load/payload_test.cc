@@ -39,6 +39,40 @@ TEST(Payload, EveryLengthHasItsOwnAnswerAndNoOther) {
   }
 }
 
+TEST(Payload, ALengthInFrontCountsWhatFollows) {
+  for (const std::size_t bytes : {5u, 6u, 22u, 23u, 300u, 70'000u}) {
+    const Payload payload(42, 7, bytes, Protocol::length);
+    const std::string message = text(payload, bytes);
+    std::size_t length = 0;
+    for (int i = 0; i < 4; ++i) length = length << 8 | static_cast<unsigned char>(message[static_cast<std::size_t>(i)]);
+    EXPECT_EQ(length, bytes - 4);
+    EXPECT_TRUE(matches(payload, 0, message));
+    EXPECT_FALSE(matches(payload, 0, message + "x"));
+    EXPECT_NE(message, text(Payload(42, 8, bytes, Protocol::length), bytes));
+    if (bytes < 22) continue;
+    EXPECT_EQ(message.substr(4, 17), "0000002a.00000007");
+  }
+}
+
+TEST(Payload, FixedBytesHaveNoFraming) {
+  for (const std::size_t bytes : {1u, 2u, 18u, 19u, 300u}) {
+    const Payload payload(42, 7, bytes, Protocol::fixed);
+    const std::string message = text(payload, bytes);
+    EXPECT_EQ(message.find('\n'), std::string::npos);
+    EXPECT_TRUE(matches(payload, 0, message));
+    EXPECT_NE(message, text(Payload(42, 8, bytes, Protocol::fixed), bytes));
+    if (bytes < 18) continue;
+    EXPECT_EQ(message.substr(0, 17), "0000002a.00000007");
+  }
+}
+
+TEST(Payload, ProtocolsAreCalledByName) {
+  for (const Protocol protocol : {Protocol::line, Protocol::length, Protocol::fixed}) {
+    EXPECT_EQ(parse_protocol(protocol_name(protocol)), protocol);
+  }
+  EXPECT_FALSE(parse_protocol("http"));
+}
+
 TEST(Payload, PartsMatchAtTheirOffset) {
   const Payload payload(123'456, 789, 500);
   const std::string line = text(payload, 500);

@@ -33,6 +33,7 @@ std::string port_remedy(const tools::PortRange& ports) {
 MachineLimits MachineLimits::read() {
   return {.descriptors_per_process = tools::descriptor_limit(),
           .descriptors_on_machine = tools::descriptors_free_on_machine(),
+          .memory_available_bytes = tools::read_available_bytes(),
           .ports = tools::local_port_range()};
 }
 
@@ -103,6 +104,7 @@ std::expected<void, std::string> check_stage(const Stage& stage, Protocol protoc
 
 std::expected<void, std::string> check_options(const LoadOptions& options) {
   const auto refuse = [](std::string text) { return std::unexpected(std::move(text)); };
+  if (options.targets.empty()) return refuse("--target is missing: name the server, as in --target 127.0.0.1:8080");
   for (const Stage& stage : options.stages) {
     if (auto fine = check_stage(stage, options.protocol); !fine) return fine;
   }
@@ -121,65 +123,124 @@ std::expected<void, std::string> check_options(const LoadOptions& options) {
   return {};
 }
 
+namespace {
+
+// A limit that a load would break, and how many connections it allows.
+struct Shortfall {
+  std::uint64_t allows;
+  std::string text;
+};
+
+constexpr std::uint64_t processes_limit = 1024;
+
+std::uint64_t descriptors_of_process(const MachineLimits& limits) {
+  return limits.descriptors_per_process > descriptors_reserved ? limits.descriptors_per_process - descriptors_reserved : 1;
+}
+
+// Sets plan.processes.
+std::optional<Shortfall> plan_processes(const LoadOptions& options, const MachineLimits& limits, Plan& plan) {
+  const std::uint64_t n = options.connections_max();
+  const std::uint64_t per_process = descriptors_of_process(limits);
+  const std::uint64_t needed = (n + per_process - 1) / per_process;
+  plan.processes = static_cast<unsigned>(std::min<std::uint64_t>(options.processes == 0 ? needed : options.processes, std::min(n, processes_limit)));
+  if (options.processes == 0) {
+    if (needed <= processes_limit) return std::nullopt;
+    return Shortfall{processes_limit * per_process,
+                     fmt::format("--connections {}: a process may open {} descriptors, so it would take {} processes; "
+                                 "raise the limit (ulimit -Hn)", format_count(n), limits.descriptors_per_process, needed)};
+  }
+  if (options.processes >= needed) return std::nullopt;
+  return Shortfall{options.processes * per_process,
+                   fmt::format("--processes {}: {} connections need {} processes of {} descriptors each; use --processes auto, or raise the limit (ulimit -Hn)",
+                               options.processes, format_count(n), needed, limits.descriptors_per_process)};
+}
+
+// Connections that churn has closed keep their ports for a while (TIME_WAIT): 60 s, and on loopback, where the kernel takes
+// them anew by default (net.ipv4.tcp_tw_reuse = 2), 1 s.
+std::uint64_t ports_in_time_wait(const LoadOptions& options) {
+  const double wait_s = options.targets_loopback() ? 1 : 60;
+  double most = 0;
+  for (const Stage& stage : options.stages) {
+    most = std::max(most, stage.churn.per_second(stage.connections) * std::min(wait_s, std::chrono::duration<double>(stage.duration).count()));
+  }
+  return static_cast<std::uint64_t>(std::ceil(most));
+}
+
+// Sets plan.sources. One source address has as many connections to one target as the port range has ports.
+std::optional<Shortfall> plan_sources(const LoadOptions& options, const MachineLimits& limits, Plan& plan) {
+  const std::uint64_t targets = options.targets.size();
+  const std::uint64_t per_address = limits.ports.count() * targets;
+  const std::uint64_t waiting = ports_in_time_wait(options);
+  const std::uint64_t n = options.connections_max() + waiting;
+  const auto allows = [waiting](std::uint64_t capacity) { return capacity > waiting ? capacity - waiting : 0; };
+  const std::string reach = targets == 1 ? "one target" : fmt::format("{} targets", targets);
+  const std::string needed = waiting == 0 ? format_count(n) : fmt::format("{}, {} of them of closed connections", format_count(n), format_count(waiting));
+  if (options.sources) {
+    plan.sources = options.sources;
+    const std::uint64_t capacity = per_address * options.sources->count;
+    if (n <= capacity) return std::nullopt;
+    return Shortfall{allows(capacity),
+                     fmt::format("--sources: {} address{} of {} ports each {} reach {} {} times, not {}; name {} addresses",
+                                 options.sources->count, options.sources->count == 1 ? "" : "es", format_count(std::uint64_t{limits.ports.count()}),
+                                 port_remedy(limits.ports), reach, format_count(capacity), needed, (n + per_address - 1) / per_address)};
+  }
+  if (options.targets.front().address.is_v4() && options.targets_loopback()) {
+    const std::uint64_t comfortable = std::max<std::uint64_t>(1, per_address / default_occupancy_divisor);
+    const std::uint64_t addresses = (n + comfortable - 1) / comfortable;
+    if (addresses > default_sources_max) {
+      return Shortfall{allows(default_sources_max * comfortable),
+                       fmt::format("--connections {}: an address has only {} ports {}; widen the range: "
+                                   "sysctl -w net.ipv4.ip_local_port_range='1024 65535'",
+                                   needed, limits.ports.count(), port_remedy(limits.ports))};
+    }
+    if (addresses > 1) plan.sources = tools::AddressRange{first_default_source, static_cast<std::uint32_t>(addresses)};
+    return std::nullopt;
+  }
+  if (n <= per_address) return std::nullopt;
+  return Shortfall{allows(per_address),
+                   fmt::format("--connections {}: one source address reaches {} only {} times {}; name more of this "
+                               "machine's addresses with --sources FIRST-LAST, or widen the range: "
+                               "sysctl -w net.ipv4.ip_local_port_range='1024 65535'",
+                               needed, options.target_names(), format_count(per_address), port_remedy(limits.ports))};
+}
+
+// What a connection and a process of the client take, and what the kernel takes for one end: measured with 1,000,000 of them
+// (docs/load.md), and rounded up.
+constexpr std::uint64_t bytes_per_connection = 500;
+constexpr std::uint64_t kernel_bytes_per_end = 4500;
+constexpr std::uint64_t bytes_per_process = 3'000'000;
+
+std::optional<Shortfall> check_memory(const LoadOptions& options, const MachineLimits& limits, const Plan& plan) {
+  const std::uint64_t n = options.connections_max();
+  const std::uint64_t each = bytes_per_connection + kernel_bytes_per_end * (options.targets_loopback() ? 2 : 1);
+  const std::uint64_t fixed = plan.processes * bytes_per_process;
+  if (limits.memory_available_bytes == 0 || n * each + fixed <= limits.memory_available_bytes) return std::nullopt;
+  const std::uint64_t allows = limits.memory_available_bytes > fixed ? (limits.memory_available_bytes - fixed) / each : 0;
+  return Shortfall{allows, fmt::format("--connections {}: this end of them needs {} of memory, the server's not counted, and {} are free; ask for at most {}",
+                                       format_count(n), tools::format_bytes(static_cast<double>(n * each + fixed)),
+                                       tools::format_bytes(static_cast<double>(limits.memory_available_bytes)), format_count(allows))};
+}
+
+}  // namespace
+
 std::expected<Plan, std::string> make_plan(const LoadOptions& options, const MachineLimits& limits) {
   Plan plan;
   const std::uint64_t n = options.connections_max();
-
-  // Descriptors.
-  const std::uint64_t per_process =
-      limits.descriptors_per_process > descriptors_reserved ? limits.descriptors_per_process - descriptors_reserved : 1;
-  const std::uint64_t needed = (n + per_process - 1) / per_process;
-  if (options.processes == 0) {
-    if (needed > 1024) {
-      return std::unexpected(fmt::format("--connections {}: a process may open {} descriptors, so it would take {} processes; "
-                                         "raise the limit (ulimit -Hn)", format_count(n), limits.descriptors_per_process, needed));
-    }
-    plan.processes = static_cast<unsigned>(needed);
-  } else {
-    plan.processes = options.processes;
-    if (plan.processes < needed) {
-      return std::unexpected(fmt::format(
-          "--processes {}: {} connections need {} processes of {} descriptors each; use --processes auto, or raise the limit (ulimit -Hn)",
-          plan.processes, format_count(n), needed, limits.descriptors_per_process));
-    }
-    plan.processes = static_cast<unsigned>(std::min<std::uint64_t>(plan.processes, n));
-  }
+  std::vector<Shortfall> shortfalls;
+  const auto note = [&shortfalls](std::optional<Shortfall> shortfall) {
+    if (shortfall) shortfalls.push_back(std::move(*shortfall));
+  };
+  note(plan_processes(options, limits, plan));
   if (n > limits.descriptors_on_machine) {
-    return std::unexpected(fmt::format("--connections {}: the machine has {} descriptors left; raise fs.file-max: sysctl -w fs.file-max={}",
-                                       format_count(n), format_count(limits.descriptors_on_machine), n * 3));
+    note(Shortfall{limits.descriptors_on_machine,
+                   fmt::format("--connections {}: the machine has {} descriptors left; raise fs.file-max: sysctl -w fs.file-max={}",
+                               format_count(n), format_count(limits.descriptors_on_machine), n * 3)});
   }
-
-  // Ports: one source address has as many connections to one target as the port range has ports.
-  const std::uint64_t ports = limits.ports.count();
-  if (options.sources) {
-    plan.sources = options.sources;
-    if (const std::uint64_t capacity = ports * options.sources->count; n > capacity) {
-      return std::unexpected(fmt::format(
-          "--sources: {} address{} of {} ports each {} reach one target {} times, not {}; name {} addresses",
-          options.sources->count, options.sources->count == 1 ? "" : "es", format_count(ports), port_remedy(limits.ports),
-          format_count(capacity), format_count(n), (n + ports - 1) / ports));
-    }
-    return plan;
-  }
-  const bool loopback_v4 = options.targets.front().address.is_v4() && options.targets_loopback();
-  if (loopback_v4) {
-    const std::uint64_t comfortable = std::max<std::uint64_t>(1, ports / default_occupancy_divisor);
-    const std::uint64_t addresses = (n + comfortable - 1) / comfortable;
-    if (addresses > default_sources_max) {
-      return std::unexpected(fmt::format("--connections {}: an address has only {} ports {}; widen the range: "
-                                         "sysctl -w net.ipv4.ip_local_port_range='1024 65535'",
-                                         format_count(n), ports, port_remedy(limits.ports)));
-    }
-    if (addresses > 1) plan.sources = tools::AddressRange{first_default_source, static_cast<std::uint32_t>(addresses)};
-    return plan;
-  }
-  if (n > ports) {
-    return std::unexpected(fmt::format("--connections {}: one source address reaches {} only {} times {}; name more of this "
-                                       "machine's addresses with --sources FIRST-LAST, or widen the range: "
-                                       "sysctl -w net.ipv4.ip_local_port_range='1024 65535'",
-                                       format_count(n), options.target_names(), format_count(ports), port_remedy(limits.ports)));
-  }
-  return plan;
+  note(plan_sources(options, limits, plan));
+  note(check_memory(options, limits, plan));
+  if (shortfalls.empty()) return plan;
+  // The lowest limit: with another one mended it would not get any further.
+  return std::unexpected(std::ranges::min(shortfalls, {}, &Shortfall::allows).text);
 }
 
 std::expected<void, std::string> check_sources(const tools::AddressRange& sources) {
@@ -199,24 +260,6 @@ std::expected<void, std::string> check_sources(const tools::AddressRange& source
     }
   }
   return {};
-}
-
-std::int64_t phase_ns(std::uint64_t number, std::uint64_t connections, std::chrono::nanoseconds interval) noexcept {
-  // In floating point: number * interval passes 64 bits for a hundred million connections and an hour.
-  const double fraction = static_cast<double>(number) / static_cast<double>(connections);
-  return std::llround(fraction * static_cast<double>(interval.count()));
-}
-
-std::int64_t first_due_ns(std::int64_t start_ns, std::int64_t phase, std::chrono::nanoseconds interval, std::int64_t after_ns) noexcept {
-  const std::int64_t first = start_ns + phase;
-  if (first > after_ns) return first;
-  return first + ((after_ns - first) / interval.count() + 1) * interval.count();
-}
-
-bool is_active(std::uint64_t number, std::uint64_t connections, std::uint64_t active) noexcept {
-  if (active == 0) return true;
-  // Bresenham's line: exactly `active` of them, as evenly as possible.
-  return (number + 1) * active / connections != number * active / connections;
 }
 
 }  // namespace roost::load

@@ -13,17 +13,11 @@
 
 #include "tools/common/parse.h"
 #include "tools/common/proc.h"
+#include "tools/load/payload.h"
 #include "tools/load/stage.h"
 #include "tools/load/threshold.h"
 
 namespace roost::load {
-
-// How a message and its answer are told apart from the next.
-enum class Protocol : std::uint8_t {
-  line,    // ends with its only newline
-  length,  // begins with the number of bytes that follow, 4 bytes, the highest first
-  fixed,   // as many bytes as were sent
-};
 
 struct LoadOptions {
   std::vector<net::Endpoint> targets;                     // connection n goes to target n modulo their number
@@ -51,14 +45,15 @@ struct LoadOptions {
 };
 
 inline constexpr std::uint64_t message_bytes_limit = 16 * 1024 * 1024;
+// A process keeps two histograms for each stage.
+inline constexpr std::uint64_t stages_limit = 100;
 inline constexpr std::uint64_t connections_limit = 100'000'000;
-// Of --protocol length.
-inline constexpr std::uint64_t length_prefix_bytes = 4;
 
 // Limits of the machine, as a value so that tests can invent one.
 struct MachineLimits {
   std::uint64_t descriptors_per_process = 0;
   std::uint64_t descriptors_on_machine = 0;  // still free
+  std::uint64_t memory_available_bytes = 0;  // 0: not known
   tools::PortRange ports;
 
   [[nodiscard]] static MachineLimits read();
@@ -78,7 +73,7 @@ struct Plan {
 // Descriptors of a process that are not connections.
 inline constexpr std::uint64_t descriptors_reserved = 64;
 
-// The reason, with option, value and remedy, when it cannot work.
+// The reason, with option, value and remedy, when it cannot work; of several the one that allows the fewest connections.
 std::expected<Plan, std::string> make_plan(const LoadOptions& options, const MachineLimits& limits);
 
 // Errors in the options themselves, whatever the machine.
@@ -88,15 +83,5 @@ std::expected<void, std::string> check_stage(const Stage& stage, Protocol protoc
 
 // Tries whether this machine has the addresses (first and last of the range). The reason when not.
 std::expected<void, std::string> check_sources(const tools::AddressRange& sources);
-
-// Message schedule with --interval: connection `number` of `connections` pings at start + phase + k * interval, and the
-// phases spread evenly over the interval.
-[[nodiscard]] std::int64_t phase_ns(std::uint64_t number, std::uint64_t connections, std::chrono::nanoseconds interval) noexcept;
-// The first point of that schedule after `after_ns`.
-[[nodiscard]] std::int64_t first_due_ns(std::int64_t start_ns, std::int64_t phase, std::chrono::nanoseconds interval,
-                                        std::int64_t after_ns) noexcept;
-
-// With a closed loop, whether connection `number` is one of the `active` that ping: they, too, spread evenly.
-[[nodiscard]] bool is_active(std::uint64_t number, std::uint64_t connections, std::uint64_t active) noexcept;
 
 }  // namespace roost::load

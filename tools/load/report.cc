@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "tools/common/format.h"
+#include "tools/load/report_stages.h"
 
 namespace roost::load {
 namespace {
@@ -60,13 +61,23 @@ bool Record::is_ok() const noexcept {
          (judged("timeouts") || c.timeouts == 0) && (judged("errors") || c.errors == 0) && (judged("mismatched") || c.mismatched == 0);
 }
 
+std::uint64_t Record::opened_first() const noexcept {
+  return figures.stages.empty() ? figures.counters.established : figures.stages.front().counts.established;
+}
+
+double Record::run_s() const noexcept {
+  double sum = 0;
+  for (const StageRecord& stage : stages) sum += stage.run_s();
+  return sum;
+}
+
 bool Record::generator_was_late() const noexcept {
   return options.has_open_loop() && figures.histograms[Figures::lateness].percentile(0.99) > late_us;
 }
 
 std::string Record::limited_by() const {
   // Of the first 99 %: the last connection may have waited for a SYN to be sent again.
-  const double achieved = ramp_99_s > 0 ? 0.99 * rate(figures.counters.established, ramp_99_s) : rate(figures.counters.established, ramp_s);
+  const double achieved = ramp_99_s > 0 ? 0.99 * rate(opened_first(), ramp_99_s) : rate(opened_first(), ramp_s);
   if (ramp_s < 0.05 || achieved >= 0.95 * options.stages.front().ramp.mean_rate()) {
     return fmt::format("the rate asked for ({})", options.stages.front().ramp.describe());
   }
@@ -86,8 +97,6 @@ ordered_json to_json(const Record& record) {
   const auto& histograms = record.figures.histograms;
   const LoadOptions& options = record.options;
 
-  const Stage& first = options.stages.front();
-  const std::optional<double> asked = first.requested_message_rate();
   ordered_json failures = ordered_json::object();
   for (const auto& [name, times] : record.figures.failures) failures[name] = times;
 
@@ -100,26 +109,27 @@ ordered_json to_json(const Record& record) {
   if (!record.lost_processes.empty()) json["lost_processes"] = record.lost_processes;
   json["connections"] = {{"requested", options.connections_max()}, {"established", c.established},
                          {"failed", c.failed},               {"dropped", c.dropped},
+                         {"released", c.released},
+                         {"churn", {{"closed", c.churn_closed}, {"established", c.churn_established}, {"failed", c.churn_failed}}},
                          {"peak", c.peak},                   {"failures", failures},
-                         {"rate_per_s", rounded(rate(c.established, record.ramp_s))}};
+                         {"rate_per_s", rounded(rate(record.opened_first(), record.ramp_s))}};
   json["connect_latency_us"] = percentiles(histograms[Figures::connect]);
   json["first_echo_us"] = percentiles(histograms[Figures::first_echo]);
   json["messages"] = {{"sent", c.sent},         {"received", c.received},         {"timeouts", c.timeouts},
-                      {"errors", c.errors},     {"mismatched", c.mismatched},     {"rate_per_s", rounded(rate(c.run_received, record.run_s))},
-                      {"run_sent", c.run_sent}, {"run_received", c.run_received}, {"bytes_each", options.stages.front().sizes.mean()}};
+                      {"errors", c.errors},     {"mismatched", c.mismatched},     {"rate_per_s", rounded(rate(c.run_received, record.run_s()))},
+                      {"run_sent", c.run_sent}, {"run_received", c.run_received}, {"bytes_each", c.sent == 0 ? 0 : rounded(per(static_cast<double>(c.bytes_sent), c.sent))},
+                      {"bytes_sent", c.bytes_sent}, {"bytes_received", c.bytes_received}};
   json["latency_us"] = percentiles(histograms[Figures::run]);
   json["ramp_latency_us"] = percentiles(histograms[Figures::ramp]);
   json["lateness_us"] = percentiles(histograms[Figures::lateness]);
   json["generator_late"] = record.generator_was_late();
-  json["achieved"] = {
-      {"connection_rate_per_s", {{"requested", first.ramp.mean_rate()}, {"achieved", rounded(rate(c.established, record.ramp_s))}}},
-      {"message_rate_per_s",
-       {{"requested", asked ? ordered_json(rounded(*asked)) : ordered_json(nullptr)},
-        {"achieved", rounded(rate(c.run_received, record.run_s))}}}};
+  json["achieved"] = achieved_json(record);
+  json["stages"] = stages_json(record);
+  json["targets"] = targets_json(record);
   json["duration_s"] = rounded(record.duration_s);
   json["ramp_s"] = rounded(record.ramp_s);
   json["ramp_99_s"] = rounded(record.ramp_99_s);
-  json["run_s"] = rounded(record.run_s);
+  json["run_s"] = rounded(record.run_s());
   json["limited_by"] = record.limited_by();
   json["client"] = {{"processes", record.plan.processes}, {"cpu_s", rounded(record.client.cpu_s)},
                     {"rss_bytes", record.client.memory_bytes},
@@ -171,18 +181,18 @@ std::string to_text(const Record& record) {
   for (const auto& [name, times] : record.figures.failures) line("", fmt::format("{} x {}", format_count(times), name));
   const Stage& first = options.stages.front();
   std::string opened = fmt::format("in {}: {} a second; asked for: {}", tools::format_seconds(record.ramp_s),
-                                   format_count(rate(c.established, record.ramp_s)), first.ramp.describe());
+                                   format_count(rate(record.opened_first(), record.ramp_s)), first.ramp.describe());
   if (record.ramp_99_s < 0.9 * record.ramp_s) opened += fmt::format("; 99 % stood after {}", tools::format_seconds(record.ramp_99_s));
   line("opened", opened);
   line("connect", percentile_line(histograms[Figures::connect]));
   line("first echo", percentile_line(histograms[Figures::first_echo]));
   line("messages", fmt::format("{} sent, {} came back, {} timed out, {} errors, {} mismatched", format_count(c.sent),
                                format_count(c.received), format_count(c.timeouts), format_count(c.errors), format_count(c.mismatched)));
-  if (record.run_s > 0) {
-    std::string run = fmt::format("{}, {} messages: {} a second", tools::format_seconds(record.run_s), format_count(c.run_received),
-                                  format_count(rate(c.run_received, record.run_s)));
-    const std::optional<double> asked = first.requested_message_rate();
-    run += asked ? fmt::format(", {} asked for ({})", format_count(*asked), first.describe_messages()) : " " + first.describe_messages();
+  if (record.run_s() > 0) {
+    std::string run = fmt::format("{}, {} messages: {} a second", tools::format_seconds(record.run_s()), format_count(c.run_received),
+                                  format_count(rate(c.run_received, record.run_s())));
+    if (const std::optional<double> asked = requested_message_rate(record)) run += fmt::format(", {} asked for", format_count(*asked));
+    if (options.stages.size() == 1) run += fmt::format(" ({})", first.describe_messages());
     line("run", run);
   }
   if (!histograms[Figures::run].empty()) line("latency", percentile_line(histograms[Figures::run]));
@@ -192,6 +202,7 @@ std::string to_text(const Record& record) {
       line("", "LATE: the latencies above include this delay of the generator's own; use a lower rate, fewer connections or more processors");
     }
   }
+  text += stages_text(record);
   line("client", fmt::format("CPU {:.1f} s, {}", record.client.cpu_s, memory(record.client)));
   if (record.server) {
     std::string server = fmt::format("CPU {:.1f} s", record.server->cpu_s);

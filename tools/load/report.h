@@ -16,6 +16,16 @@
 
 namespace roost::load {
 
+// When a stage was what; counts and latencies are in Figures::stages.
+struct StageRecord {
+  std::int64_t begin_ns = 0;
+  std::int64_t run_start_ns = 0;         // both 0 if its run never began
+  std::int64_t run_end_ns = 0;
+  double ramp_s = 0;                     // to the last connection established; 0 if there was none to establish
+
+  [[nodiscard]] double run_s() const noexcept { return static_cast<double>(run_end_ns - run_start_ns) / 1e9; }
+};
+
 // All that is known when a load has ended.
 struct Record {
   LoadOptions options;
@@ -23,9 +33,9 @@ struct Record {
   Figures figures;                       // of all processes
   Timeline timeline;
 
-  double ramp_s = 0;                     // from the first dial due to the last connection established
+  std::vector<StageRecord> stages;       // those that began
+  double ramp_s = 0;                     // of the first stage: from the first dial due to the last connection established
   double ramp_99_s = 0;                  // to 99 % of them: one lost SYN holds the last one up for seconds
-  double run_s = 0;                      // of the run after the ramp; 0 if it never began
   double duration_s = 0;                 // all in all
   double ramp_busy = 0;                  // share of the machine's processors that was busy, 0 to 1
   double run_busy = 0;
@@ -43,6 +53,10 @@ struct Record {
   std::string given_up;                  // why the load was ended early; empty if it was not
   std::vector<Outcome> outcomes;         // of options.fail_if, once all else is known
 
+  // Connections that the first stage's ramp established.
+  [[nodiscard]] std::uint64_t opened_first() const noexcept;
+  // Of the runs of all stages; 0 if none began.
+  [[nodiscard]] double run_s() const noexcept;
   // Neither interrupted nor given up, and no process was lost.
   [[nodiscard]] bool has_ended_well() const noexcept { return !interrupted && lost_processes.empty() && given_up.empty(); }
   // Every connection stood and every message came back, to the end.
