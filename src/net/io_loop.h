@@ -46,7 +46,7 @@ Result<std::size_t> try_and_wait(PollDesc& desc, Direction direction, Attempt&& 
     }
     const int error = last_errno();
     if (error == EINTR) continue;
-    if (error != EAGAIN) return fail(runtime::count_failure(std::error_code(error, std::generic_category())));
+    if (error != EAGAIN) return fail(runtime::count_failure(owned_descriptor_error(desc.fd(), error)));
     desc.would_block(direction, edge);
   }
 }

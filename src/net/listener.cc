@@ -233,7 +233,7 @@ Result<Conn> Listener::accept() {
         if (auto paused = back_off(); !paused) return fail(paused.error());
         if (!state.spare) state.spare.reset(open_spare());
       } else if (!concerns_one_peer(error)) {
-        return fail(std::error_code(error, std::generic_category()));
+        return fail(owned_descriptor_error(desc.fd(), error));
       }
       continue;
     }

@@ -5,8 +5,12 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <charconv>
+#include <cstdio>
+
+#include "base/assert.h"
 
 namespace roost::net {
 
@@ -17,6 +21,16 @@ void UniqueFd::reset(int fd) noexcept {
 
 [[gnu::noinline]] int last_errno() noexcept { return errno; }
 [[gnu::noinline]] std::error_code last_error() noexcept { return {errno, std::generic_category()}; }
+
+[[gnu::noinline]] std::error_code owned_descriptor_error(int fd, int error) noexcept {
+  if (error == EBADF && ::fcntl(fd, F_GETFD) < 0) {
+    std::array<char, 160> text;
+    std::snprintf(text.data(), text.size(),
+                  "descriptor %d was closed behind its owner's back: close() belongs to the object, release() takes it out", fd);
+    base::panic(__FILE__, __LINE__, text.data());
+  }
+  return {error, std::generic_category()};
+}
 
 namespace {
 constexpr struct {

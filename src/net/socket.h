@@ -22,6 +22,11 @@ struct ListenConfig;
 [[nodiscard]] int last_errno() noexcept;
 [[nodiscard]] std::error_code last_error() noexcept;
 
+// The error of a call on a descriptor that a roost object owns and has not closed. EBADF can still mean that it was opened for the
+// other direction only; where the number is free it ends the process: somebody closed it who did not own it, and the next to open
+// anything would get this object's number.
+[[nodiscard]] std::error_code owned_descriptor_error(int fd, int error) noexcept;
+
 // A descriptor that closes itself.
 class UniqueFd {
  public:

@@ -161,7 +161,7 @@ Result<std::optional<std::size_t>> fill_from(PollDesc& from, SplicePipe& pipe, s
     const int error = last_errno();
     if (error == EINTR) continue;
     // The pipe is empty, so it is the socket that has nothing.
-    if (error != EAGAIN) return fail(std::error_code(error, std::generic_category()));
+    if (error != EAGAIN) return fail(owned_descriptor_error(from.fd(), error));
     from.would_block(Direction::read, edge);
   }
 }
