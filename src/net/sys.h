@@ -22,9 +22,21 @@ inline ssize_t recv(int fd, void* data, std::size_t bytes, int flags) noexcept {
 inline ssize_t send(int fd, const void* data, std::size_t bytes, int flags) noexcept {
   return ::syscall(SYS_sendto, fd, data, bytes, flags, nullptr, 0);
 }
+inline ssize_t recv_from(int fd, void* data, std::size_t bytes, int flags, sockaddr* from, socklen_t* from_bytes) noexcept {
+  return ::syscall(SYS_recvfrom, fd, data, bytes, flags, from, from_bytes);
+}
+inline ssize_t send_to(int fd, const void* data, std::size_t bytes, int flags, const sockaddr* to, socklen_t to_bytes) noexcept {
+  return ::syscall(SYS_sendto, fd, data, bytes, flags, to, to_bytes);
+}
 #else
 inline ssize_t recv(int fd, void* data, std::size_t bytes, int flags) noexcept { return ::recv(fd, data, bytes, flags); }
 inline ssize_t send(int fd, const void* data, std::size_t bytes, int flags) noexcept { return ::send(fd, data, bytes, flags); }
+inline ssize_t recv_from(int fd, void* data, std::size_t bytes, int flags, sockaddr* from, socklen_t* from_bytes) noexcept {
+  return ::recvfrom(fd, data, bytes, flags, from, from_bytes);
+}
+inline ssize_t send_to(int fd, const void* data, std::size_t bytes, int flags, const sockaddr* to, socklen_t to_bytes) noexcept {
+  return ::sendto(fd, data, bytes, flags, to, to_bytes);
+}
 #endif
 
 }  // namespace roost::net::sys

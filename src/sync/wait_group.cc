@@ -8,25 +8,34 @@ using detail::Answer;
 using detail::WaitEnd;
 using detail::WaitNode;
 
-void WaitGroup::add(std::int64_t count) noexcept {
-  std::int64_t now = count_.load(std::memory_order_relaxed);
-  // Release: whoever waits sees what was done before. The common case needs no lock: it does not reach zero.
-  while (now + count > 0) {
-    if (count_.compare_exchange_weak(now, now + count, std::memory_order_release, std::memory_order_relaxed)) return;
+void WaitGroup::take_off(std::int64_t count) noexcept {
+  const std::int64_t less = count * one;
+  // The common cases need no lock: it does not reach zero, or nobody waits. After the exchange that reaches zero nothing of the
+  // group is touched any more. Release: whoever waits sees what was done before.
+  for (std::int64_t now = state_.load(std::memory_order_relaxed); now == less || now > less + waiters;) {
+    if (state_.compare_exchange_weak(now, now - less, std::memory_order_release, std::memory_order_relaxed)) return;
   }
   detail::WaitChain released;
   {
     base::SpinGuard guard(lock_);
-    now = count_.fetch_add(count, std::memory_order_acq_rel) + count;
+    const std::int64_t now = state_.fetch_sub(less, std::memory_order_acq_rel) - less;
     if (now < 0) detail::misuse("negative WaitGroup counter: more done() than add()");
-    while (now == 0 && !waiting_.empty()) released.push(waiting_.pop_front());
+    if (now == waiters) {
+      while (!waiting_.empty()) released.push(waiting_.pop_front());
+      // Others may count up meanwhile, without the lock.
+      state_.fetch_sub(waiters, std::memory_order_release);
+    }
   }
   released.answer_all(Answer::granted);
 }
 
 bool WaitGroup::enlist(WaitNode& node) noexcept {
   base::SpinGuard guard(lock_);
-  if (count_.load(std::memory_order_acquire) == 0) return false;
+  std::int64_t now = state_.load(std::memory_order_acquire);
+  // From the moment at which `waiters` stands, zero is reached under the lock alone, so the node is found.
+  do {
+    if (now / one == 0) return false;
+  } while ((now & waiters) == 0 && !state_.compare_exchange_weak(now, now | waiters, std::memory_order_acq_rel, std::memory_order_acquire));
   node.waiter = detail::current_waiter();
   waiting_.push_back(node);
   return true;
@@ -46,6 +55,7 @@ Result<void> WaitGroup::wait_until(Deadline deadline) noexcept {
     base::SpinGuard guard(lock_);
     if (node.linked) {
       waiting_.remove(node);
+      if (waiting_.empty()) state_.fetch_and(~waiters, std::memory_order_relaxed);
       return fail(detail::wait_error(end));
     }
   }

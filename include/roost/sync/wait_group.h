@@ -34,8 +34,21 @@ class WaitGroup {
 
   // `count` more (or, if negative, fewer). Call it before starting what will call done(), not inside it: the group might
   // look done in between.
-  void add(std::int64_t count = 1) noexcept;
-  void done() noexcept { add(-1); }
+  void add(std::int64_t count = 1) noexcept {
+    if (count > 0) [[likely]] {
+      state_.fetch_add(count * one, std::memory_order_release);
+    } else {
+      take_off(-count);
+    }
+  }
+  void done() noexcept {
+    std::int64_t now = state_.load(std::memory_order_relaxed);
+    // Not the last one, or nobody waits. Release: whoever waits sees what was done before.
+    if (now == one || now > one + waiters) [[likely]] {
+      if (state_.compare_exchange_strong(now, now - one, std::memory_order_release, std::memory_order_relaxed)) [[likely]] return;
+    }
+    take_off(1);
+  }
 
   // Starts a fiber that is counted until it ends; what `function` holds is destroyed before it counts as done.
   template <class F>
@@ -54,14 +67,19 @@ class WaitGroup {
   // As wait(), but gives up. Errors: timed_out, operation_canceled.
   [[nodiscard]] Result<void> wait_until(Deadline deadline) noexcept;
 
-  [[nodiscard]] std::int64_t count() const noexcept { return count_.load(std::memory_order_acquire); }
+  [[nodiscard]] std::int64_t count() const noexcept { return state_.load(std::memory_order_acquire) / one; }
 
  private:
-  // Reaching zero and waiting are both done under the lock, and the lock is the last thing that the last done() touches:
-  // so whoever has waited may destroy the group.
+  // state_ is the count, times `one`, and the bit `waiters` while somebody is in the list. While it is, reaching zero is done under
+  // the lock, as waiting is, and the lock is the last thing that the last done() touches; otherwise state_ is. So whoever has
+  // waited may destroy the group.
+  static constexpr std::int64_t waiters = 1;
+  static constexpr std::int64_t one = 2;
+
+  void take_off(std::int64_t count) noexcept;
   bool enlist(detail::WaitNode& node) noexcept;
 
-  std::atomic<std::int64_t> count_{0};
+  std::atomic<std::int64_t> state_{0};
   base::SpinLock lock_;  // leaf
   detail::WaitList waiting_ ROOST_GUARDED_BY(lock_);
 };
