@@ -4,7 +4,8 @@
 ## make demo [CONNECTIONS=100000]  holds that many live connections and reports what they cost
 ## make test                       builds and runs every test
 ## make build                      builds the program at build/roost
-## make bench                      compares roost with a hand-written epoll loop and with Go, if it is there
+## make bench                      compares roost with a hand-written epoll loop and with Go, if it is there, and measures
+##                                 what 100,000 waiting connections cost
 ## make asan, make tsan            the tests under AddressSanitizer + UBSan, under ThreadSanitizer
 ## make clang                      the tests built by Clang 19, with its thread-safety analysis
 ## make install [PREFIX=/usr/local] [DESTDIR=]

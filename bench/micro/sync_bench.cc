@@ -1,20 +1,16 @@
 // What do channels, select, locks, contexts and timers cost? Printed as time per operation on one worker; docs/benchmarks.md sets
-// them beside Go's, measured in the same minutes by bench/micro/go_sync.
+// them beside Go's, measured in the same minutes by bench/micro/go_peers.
 //
-// Each function does what its namesake in bench/micro/go_sync does. What would make the numbers wrong: see
+// Each function does what its namesake in bench/micro/go_peers does. What would make the numbers wrong: see
 // runtime_bench.cc. `--benchmark_filter=two_workers` shows what the same costs across two workers.
-#include <benchmark/benchmark.h>
-
-#include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 #include <roost/roost.h>
+
+#include "micro.h"
 
 namespace {
 
@@ -22,20 +18,8 @@ using namespace std::chrono_literals;
 using roost::Chan;
 using roost::Result;
 
-void check(bool condition, const char* what) {
-  if (condition) return;
-  std::fprintf(stderr, "sync_bench: wrong result: %s\n", what);
-  std::abort();
-}
-
-template <class F>
-void on_workers(unsigned workers, F&& body) {
-  roost::RuntimeOptions options;
-  options.workers = workers;
-  options.spare_workers_max = 0;  // a benchmark loop that never parks is "stuck" and would be helped
-  options.stuck_report_after = 0ms;
-  roost::run(options, body);
-}
+using roost::bench::check;
+using roost::bench::on_workers;
 
 // A number goes to an echo fiber and comes back, by two unbuffered channels: time for the round trip.
 void chan_round_trip_on(unsigned workers, benchmark::State& state) {
@@ -58,9 +42,9 @@ void chan_round_trip_on(unsigned workers, benchmark::State& state) {
   });
 }
 void chan_round_trip(benchmark::State& state) { chan_round_trip_on(1, state); }
-BENCHMARK(chan_round_trip);
+ROOST_BENCHMARK(chan_round_trip);
 void chan_round_trip_two_workers(benchmark::State& state) { chan_round_trip_on(2, state); }
-BENCHMARK(chan_round_trip_two_workers)->UseRealTime();
+ROOST_BENCHMARK_ELAPSED(chan_round_trip_two_workers);
 
 // One fiber puts a number into a buffered channel and takes it out again: time for both.
 void chan_buffered_element(benchmark::State& state) {
@@ -76,7 +60,7 @@ void chan_buffered_element(benchmark::State& state) {
     check(sum == rounds, "every number came out");
   });
 }
-BENCHMARK(chan_buffered_element);
+ROOST_BENCHMARK(chan_buffered_element);
 
 // A producer and a consumer with 128 places between them: time per element.
 void chan_pipeline_on(unsigned workers, benchmark::State& state) {
@@ -100,9 +84,9 @@ void chan_pipeline_on(unsigned workers, benchmark::State& state) {
   });
 }
 void chan_pipeline(benchmark::State& state) { chan_pipeline_on(1, state); }
-BENCHMARK(chan_pipeline);
+ROOST_BENCHMARK(chan_pipeline);
 void chan_pipeline_two_workers(benchmark::State& state) { chan_pipeline_on(2, state); }
-BENCHMARK(chan_pipeline_two_workers)->UseRealTime();
+ROOST_BENCHMARK_ELAPSED(chan_pipeline_two_workers);
 
 // A send on one of `n` buffered channels and a select over all of them that takes it out: time for both.
 template <std::size_t n>
@@ -124,9 +108,9 @@ void send_and_select(benchmark::State& state) {
   });
 }
 void send_and_select_of_2(benchmark::State& state) { send_and_select<2>(state); }
-BENCHMARK(send_and_select_of_2);
+ROOST_BENCHMARK(send_and_select_of_2);
 void send_and_select_of_8(benchmark::State& state) { send_and_select<8>(state); }
-BENCHMARK(send_and_select_of_8);
+ROOST_BENCHMARK(send_and_select_of_8);
 
 // A select over two channels that has to wait; the other fiber sends and waits for the answer: time for the round trip.
 void select_of_2_that_waits(benchmark::State& state) {
@@ -150,16 +134,16 @@ void select_of_2_that_waits(benchmark::State& state) {
     echo.join();
   });
 }
-BENCHMARK(select_of_2_that_waits);
+ROOST_BENCHMARK(select_of_2_that_waits);
 
 // A receive that finds nothing.
 void try_receive_empty(benchmark::State& state) {
   on_workers(1, [&] {
     Chan<std::int64_t> chan(1);
-    for (auto _ : state) benchmark::DoNotOptimize(chan.try_receive().has_value());
+    for (auto _ : state) check(!chan.try_receive(), "nothing was sent");
   });
 }
-BENCHMARK(try_receive_empty);
+ROOST_BENCHMARK(try_receive_empty);
 
 // A free mutex is locked and unlocked.
 template <class M>
@@ -172,9 +156,9 @@ void lock_unlock(benchmark::State& state) {
     }
   });
 }
-BENCHMARK(lock_unlock<roost::Mutex>);
-BENCHMARK(lock_unlock<std::mutex>);
-BENCHMARK(lock_unlock<roost::RwLock>);
+ROOST_BENCHMARK(lock_unlock<roost::Mutex>);
+ROOST_BENCHMARK(lock_unlock<std::mutex>);
+ROOST_BENCHMARK(lock_unlock<roost::RwLock>);
 void rw_lock_shared(benchmark::State& state) {
   on_workers(1, [&] {
     roost::RwLock lock;
@@ -184,69 +168,65 @@ void rw_lock_shared(benchmark::State& state) {
     }
   });
 }
-BENCHMARK(rw_lock_shared);
+ROOST_BENCHMARK(rw_lock_shared);
 
-// Four fibers lock a mutex, add one, unlock it: time per turn. With two workers they do so at once.
+// Four fibers each lock a mutex, add one, unlock it, again and again; with two workers they do so at once: time per turn, the
+// start and the end of the four included.
 void mutex_contended_on(unsigned workers, benchmark::State& state) {
   on_workers(workers, [&] {
+    constexpr std::int64_t fibers = 4;
+    constexpr std::int64_t turns_each = 2500;
     roost::Mutex mutex;
     std::int64_t count = 0;
-    std::int64_t others = 0;
-    std::atomic<bool> stop{false};
-    roost::WaitGroup group;
-    for (int i = 0; i < 3; ++i) {
-      group.go([&] {
-        std::int64_t own = 0;
-        while (!stop.load(std::memory_order_relaxed)) {
-          {
+    std::int64_t turns = 0;
+    while (state.KeepRunningBatch(fibers * turns_each)) {
+      roost::WaitGroup group;
+      for (std::int64_t i = 0; i < fibers; ++i) {
+        group.go([&] {
+          for (std::int64_t turn = 0; turn < turns_each; ++turn) {
             std::lock_guard guard(mutex);
             ++count;
           }
-          if (++own % 64 == 0) roost::yield();
-        }
-        std::lock_guard guard(mutex);
-        others += own;
-      });
-    }
-    std::int64_t own = 0;
-    for (auto _ : state) {
-      {
-        std::lock_guard guard(mutex);
-        ++count;
+        });
       }
-      if (++own % 64 == 0) roost::yield();
+      group.wait();
+      turns += fibers * turns_each;
     }
-    stop = true;
-    group.wait();
-    check(count == own + others, "every turn was counted");
-    state.counters["per_turn"] = benchmark::Counter(static_cast<double>(count), benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+    check(count == turns, "every turn was counted");
   });
 }
 void mutex_contended(benchmark::State& state) { mutex_contended_on(1, state); }
-BENCHMARK(mutex_contended)->UseRealTime();
+ROOST_BENCHMARK(mutex_contended);
 void mutex_contended_two_workers(benchmark::State& state) { mutex_contended_on(2, state); }
-BENCHMARK(mutex_contended_two_workers)->UseRealTime();
+ROOST_BENCHMARK_ELAPSED(mutex_contended_two_workers);
 
 // A mutex is held across a switch, so that the next fiber always has to wait: time per hand-over.
 void mutex_waited_for(benchmark::State& state) {
   on_workers(1, [&] {
     roost::Mutex mutex;
     bool stop = false;
+    std::int64_t count = 0;
+    std::int64_t others = 0;
     auto other = roost::go([&] {
-      while (!stop) {
+      for (; !stop; ++others) {
         std::lock_guard guard(mutex);
+        ++count;
         roost::yield();
       }
     });
+    std::int64_t own = 0;
     for (auto _ : state) {
       std::lock_guard guard(mutex);
+      ++count;
+      ++own;
       roost::yield();
     }
     stop = true;
     other.join();
+    check(count == own + others, "every turn was counted");
   });
 }
-BENCHMARK(mutex_waited_for);
+ROOST_BENCHMARK(mutex_waited_for);
 
 void semaphore_acquire_release(benchmark::State& state) {
   on_workers(1, [&] {
@@ -257,7 +237,7 @@ void semaphore_acquire_release(benchmark::State& state) {
     }
   });
 }
-BENCHMARK(semaphore_acquire_release);
+ROOST_BENCHMARK(semaphore_acquire_release);
 
 void wait_group_add_done(benchmark::State& state) {
   on_workers(1, [&] {
@@ -269,7 +249,7 @@ void wait_group_add_done(benchmark::State& state) {
     group.wait();
   });
 }
-BENCHMARK(wait_group_add_done);
+ROOST_BENCHMARK(wait_group_add_done);
 
 void once_done(benchmark::State& state) {
   on_workers(1, [&] {
@@ -279,18 +259,18 @@ void once_done(benchmark::State& state) {
     check(calls == 1, "once");
   });
 }
-BENCHMARK(once_done);
+ROOST_BENCHMARK(once_done);
 
 void context_with_cancel(benchmark::State& state) {
   on_workers(1, [&] {
     for (auto _ : state) {
       auto [context, cancel] = roost::with_cancel({});
       cancel();
-      benchmark::DoNotOptimize(context.is_done());
+      check(context.is_done(), "canceled");
     }
   });
 }
-BENCHMARK(context_with_cancel);
+ROOST_BENCHMARK(context_with_cancel);
 
 // A context with a time-out is made and canceled.
 void context_with_timeout(benchmark::State& state) {
@@ -298,11 +278,11 @@ void context_with_timeout(benchmark::State& state) {
     for (auto _ : state) {
       auto [context, cancel] = roost::with_timeout({}, 1h);
       cancel();
-      benchmark::DoNotOptimize(context.is_done());
+      check(context.is_done(), "canceled");
     }
   });
 }
-BENCHMARK(context_with_timeout);
+ROOST_BENCHMARK(context_with_timeout);
 
 // ... below another one, as in a server's handler.
 void context_with_timeout_below(benchmark::State& state) {
@@ -311,11 +291,11 @@ void context_with_timeout_below(benchmark::State& state) {
     for (auto _ : state) {
       auto [context, cancel] = roost::with_timeout(parent, 1h);
       cancel();
-      benchmark::DoNotOptimize(context.is_done());
+      check(context.is_done(), "canceled");
     }
   });
 }
-BENCHMARK(context_with_timeout_below);
+ROOST_BENCHMARK(context_with_timeout_below);
 
 // The fiber enters and leaves a context.
 void context_scope(benchmark::State& state) {
@@ -327,7 +307,7 @@ void context_scope(benchmark::State& state) {
     }
   });
 }
-BENCHMARK(context_scope);
+ROOST_BENCHMARK(context_scope);
 
 // A timer with a function is made, started and stopped.
 void timer_start_and_stop(benchmark::State& state) {
@@ -338,7 +318,7 @@ void timer_start_and_stop(benchmark::State& state) {
     }
   });
 }
-BENCHMARK(timer_start_and_stop);
+ROOST_BENCHMARK(timer_start_and_stop);
 
 void timer_reset(benchmark::State& state) {
   on_workers(1, [&] {
@@ -346,7 +326,7 @@ void timer_reset(benchmark::State& state) {
     for (auto _ : state) check(timer.reset(1h), "still running");
   });
 }
-BENCHMARK(timer_reset);
+ROOST_BENCHMARK(timer_reset);
 
 void fiber_local_get(benchmark::State& state) {
   on_workers(1, [&] {
@@ -354,7 +334,7 @@ void fiber_local_get(benchmark::State& state) {
     for (auto _ : state) benchmark::DoNotOptimize(++*local);
   });
 }
-BENCHMARK(fiber_local_get);
+ROOST_BENCHMARK(fiber_local_get);
 
 }  // namespace
 

@@ -1,7 +1,7 @@
 // What Go's channels, select, locks, contexts and timers cost: the namesakes of the functions in ../sync_bench.cc.
 //
 //	GOMAXPROCS=1 go test -bench . -count 5
-package go_sync
+package go_peers
 
 import (
 	"context"
@@ -135,12 +135,18 @@ func BenchmarkSelectOf2ThatWaits(b *testing.B) {
 		close(back)
 	}()
 	b.ResetTimer()
+	var sum int64
 	for i := 0; i < b.N; i++ {
 		there <- 1
 		select {
-		case <-back:
-		case <-other:
+		case n := <-back:
+			sum += n
+		case n := <-other:
+			sum += n
 		}
+	}
+	if sum != int64(b.N) {
+		b.Fatal("a number was lost")
 	}
 	close(there)
 	<-back
@@ -174,46 +180,38 @@ func BenchmarkRWMutexRead(b *testing.B) {
 }
 
 func BenchmarkMutexContended(b *testing.B) {
+	const routines, turnsEach = 4, 2500
 	var m sync.Mutex
-	var count int64
-	var stop atomic.Bool
-	var group sync.WaitGroup
-	for i := 0; i < 3; i++ {
-		group.Add(1)
-		go func() {
-			defer group.Done()
-			for own := 1; !stop.Load(); own++ {
-				m.Lock()
-				count++
-				m.Unlock()
-				if own%64 == 0 {
-					runtime.Gosched()
+	var count, turns int
+	for ; turns < b.N; turns += routines * turnsEach {
+		var group sync.WaitGroup
+		for i := 0; i < routines; i++ {
+			group.Add(1)
+			go func() {
+				defer group.Done()
+				for turn := 0; turn < turnsEach; turn++ {
+					m.Lock()
+					count++
+					m.Unlock()
 				}
-			}
-		}()
-	}
-	b.ResetTimer()
-	for i := 1; i <= b.N; i++ {
-		m.Lock()
-		count++
-		m.Unlock()
-		if i%64 == 0 {
-			runtime.Gosched()
+			}()
 		}
+		group.Wait()
 	}
-	b.StopTimer()
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(count), "ns/turn")
-	stop.Store(true)
-	group.Wait()
+	if count != turns {
+		b.Fatal("a turn was lost")
+	}
 }
 
 func BenchmarkMutexWaitedFor(b *testing.B) {
 	var m sync.Mutex
 	var stop atomic.Bool
+	var count, others int
 	done := make(chan bool)
 	go func() {
-		for !stop.Load() {
+		for ; !stop.Load(); others++ {
 			m.Lock()
+			count++
 			runtime.Gosched()
 			m.Unlock()
 		}
@@ -222,11 +220,15 @@ func BenchmarkMutexWaitedFor(b *testing.B) {
 	b.ResetTimer()
 	for i := 0; i < b.N; i++ {
 		m.Lock()
+		count++
 		runtime.Gosched()
 		m.Unlock()
 	}
 	stop.Store(true)
 	<-done
+	if count != b.N+others {
+		b.Fatal("a turn was lost")
+	}
 }
 
 func BenchmarkWaitGroupAddDone(b *testing.B) {
@@ -247,15 +249,21 @@ func BenchmarkOnceDone(b *testing.B) {
 
 func BenchmarkContextWithCancel(b *testing.B) {
 	for i := 0; i < b.N; i++ {
-		_, cancel := context.WithCancel(context.Background())
+		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
+		if ctx.Err() == nil {
+			b.Fatal("not canceled")
+		}
 	}
 }
 
 func BenchmarkContextWithTimeout(b *testing.B) {
 	for i := 0; i < b.N; i++ {
-		_, cancel := context.WithTimeout(context.Background(), time.Hour)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 		cancel()
+		if ctx.Err() == nil {
+			b.Fatal("not canceled")
+		}
 	}
 }
 
@@ -263,21 +271,28 @@ func BenchmarkContextWithTimeoutBelow(b *testing.B) {
 	parent, end := context.WithCancel(context.Background())
 	defer end()
 	for i := 0; i < b.N; i++ {
-		_, cancel := context.WithTimeout(parent, time.Hour)
+		ctx, cancel := context.WithTimeout(parent, time.Hour)
 		cancel()
+		if ctx.Err() == nil {
+			b.Fatal("not canceled")
+		}
 	}
 }
 
 func BenchmarkTimerStartAndStop(b *testing.B) {
 	for i := 0; i < b.N; i++ {
 		t := time.AfterFunc(time.Hour, func() {})
-		t.Stop()
+		if !t.Stop() {
+			b.Fatal("not stopped in time")
+		}
 	}
 }
 
 func BenchmarkTimerReset(b *testing.B) {
 	t := time.NewTimer(time.Hour)
 	for i := 0; i < b.N; i++ {
-		t.Reset(time.Hour)
+		if !t.Reset(time.Hour) {
+			b.Fatal("not running any more")
+		}
 	}
 }

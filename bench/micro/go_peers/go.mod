@@ -1,0 +1,3 @@
+module roost/bench/micro/go_peers
+
+go 1.21

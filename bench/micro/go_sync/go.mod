@@ -1,3 +1,0 @@
-module roost/bench/micro/go_sync
-
-go 1.21
