@@ -183,7 +183,7 @@ void Client::begin_stage(const StageBegin& begun) {
   backlog_.clear();
   share_ = place_.of(stage().connections);
   openings_.emplace(openings_for(stage().ramp, plan_.processes, share_));
-  intervals_.emplace(begin_ns_, stage().interval, stage().connections, place_);
+  intervals_.emplace(begin_ns_, stage().interval, stage().connections, place_, schedule_grid(plan_.processes));
 
   std::uint64_t wanted = 0;
   for (std::uint32_t i = 0; i < places_; ++i) {
@@ -355,11 +355,11 @@ void Client::send_by_interval(std::uint64_t stage_number) {
     if (c.state != State::idle || (c.stage == stage_number && c.cycle > point.cycle)) continue;
     c.stage = static_cast<std::uint16_t>(stage_number);
     c.cycle = point.cycle + 1;
-    // During the ramp pings only keep connections alive: one that has just had a message can wait for its next turn, and
+    // During the ramp pings only keep connections alive: one that has had a message in the last two intervals can wait, and
     // leaves the processors to the opening of the others.
     if (due_ns < window_.start_ns) {
       const std::int64_t quiet_ns = std::int64_t{milliseconds_since_epoch(due_ns) - c.last_ms} * 1'000'000;
-      if (quiet_ns < schedule.interval_ns()) continue;
+      if (quiet_ns < 2 * schedule.interval_ns()) continue;
     }
     if (c.wake_for_caller()) {
       send_and_sleep(c, due_ns);

@@ -5,13 +5,19 @@
 namespace roost::load {
 
 IntervalSchedule::IntervalSchedule(std::int64_t start_ns, std::chrono::nanoseconds interval, std::uint64_t connections,
-                                   Share share) noexcept
-    : start_ns_(start_ns), interval_ns_(interval.count()), connections_(connections), share_(share), own_(share.of(connections)) {}
+                                   Share share, std::chrono::nanoseconds grid) noexcept
+    : start_ns_(start_ns),
+      interval_ns_(interval.count()),
+      connections_(connections),
+      share_(share),
+      own_(share.of(connections)),
+      grid_ns_(grid.count()) {}
 
 std::int64_t IntervalSchedule::phase_ns(std::uint64_t index) const noexcept {
   // In floating point: number * interval passes 64 bits for a hundred million connections and an hour.
   const double fraction = static_cast<double>(share_.number_of(index)) / static_cast<double>(connections_);
-  return std::llround(fraction * static_cast<double>(interval_ns_));
+  const std::int64_t exact_ns = std::llround(fraction * static_cast<double>(interval_ns_));
+  return grid_ns_ == 0 ? exact_ns : exact_ns / grid_ns_ * grid_ns_;
 }
 
 std::int64_t IntervalSchedule::due_ns(Point point) const noexcept {
