@@ -9,20 +9,7 @@
 
 #include <boost/context/detail/fcontext.hpp>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define ROOST_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ROOST_ASAN 1
-#endif
-#endif
-#if defined(__SANITIZE_THREAD__)
-#define ROOST_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define ROOST_TSAN 1
-#endif
-#endif
+#include "base/sanitizer.h"
 
 #if defined(ROOST_ASAN)
 #include <sanitizer/asan_interface.h>

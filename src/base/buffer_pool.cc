@@ -11,15 +11,9 @@
 #include <new>
 
 #include "base/assert.h"
+#include "base/sanitizer.h"
 #include "base/spin_lock.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define ROOST_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ROOST_ASAN 1
-#endif
-#endif
 #ifdef ROOST_ASAN
 #include <sanitizer/asan_interface.h>
 #endif

@@ -11,7 +11,7 @@
 
 #include <cstddef>
 
-#include "arch/context.h"
+#include "base/sanitizer.h"
 
 namespace roost::net::sys {
 

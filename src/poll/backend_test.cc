@@ -41,6 +41,7 @@
 
 #include "base/clock.h"
 #include "poll/backend_fake.h"
+#include "sanitized.h"
 
 namespace roost::poll {
 namespace {
@@ -269,7 +270,7 @@ TEST_P(PollerWake, ALookUsesUpNoWake) {
 }
 
 TEST_P(PollerWake, AnotherThreadsLooksNeverTakeTheOwnersWake) {
-  constexpr int rounds = 4'000;
+  constexpr int rounds = test::rounds(4'000);
   std::atomic<int> woken{0};
   std::atomic<bool> over{false};
   std::thread owner([&] {

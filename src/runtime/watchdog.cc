@@ -16,6 +16,7 @@
 #include "arch/frame_walk.h"
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/sanitizer.h"
 #include "base/symbol.h"
 #include "runtime/netpoll.h"
 

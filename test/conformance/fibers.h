@@ -15,18 +15,11 @@
 #include <roost/roost.h>
 
 #include "runtime/parking.h"
+#include "sanitized.h"
 
 namespace roost::test {
 
 using namespace std::chrono_literals;
-
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-inline constexpr bool sanitized = true;
-#else
-inline constexpr bool sanitized = false;
-#endif
-// Rounds of a stress test: fewer where every access is instrumented.
-constexpr int rounds(int full) { return sanitized ? full / 10 + 1 : full; }
 
 struct Setup {
   unsigned workers;
