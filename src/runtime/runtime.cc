@@ -201,6 +201,7 @@ int Runtime::run(FunctionRef<int()> main) {
     }
   }
   the_runtime.store(nullptr, std::memory_order_release);
+  while (visitors_.load(std::memory_order_acquire) != 0) std::this_thread::yield();
   abandoned_ = stuck_thread;
   return status;
 }
@@ -243,13 +244,21 @@ void Runtime::admit(Fiber& fiber) noexcept {
 
 void Runtime::schedule(Fiber* fiber) noexcept {
   Worker* here = current_worker();
-  if (fiber->home != nullptr && fiber->home != here) {
-    fiber->home->push_inbox(fiber);
+  if (here == nullptr) {
+    // The fiber may be the last one. Once it is queued it can run, end, and the runtime with it, while this thread, for which
+    // nobody waits otherwise, has yet to wake a worker. Release pairs with the acquire in run().
+    visitors_.fetch_add(1, std::memory_order_relaxed);
+    if (fiber->home != nullptr) {
+      fiber->home->push_inbox(fiber);
+    } else {
+      shared.push(fiber);
+      wake_one();
+    }
+    visitors_.fetch_sub(1, std::memory_order_release);
     return;
   }
-  if (here == nullptr) {
-    shared.push(fiber);
-    wake_one();
+  if (fiber->home != nullptr && fiber->home != here) {
+    fiber->home->push_inbox(fiber);
     return;
   }
   if (options.migrate_always && primary_count > 1 && fiber->home == nullptr) {

@@ -100,6 +100,7 @@ class Runtime {
   std::atomic<std::uint64_t> next_id_block_{0};
   std::atomic<std::uint64_t> external_started_{0};   // fibers started from plain threads
   std::atomic<std::uint64_t> external_wakes_{0};     // unparks by plain threads: no deadlock can be concluded any more
+  std::atomic<unsigned> visitors_{0};                // plain threads inside schedule()
   std::atomic<std::uint64_t> worker_wakes_{0};
   std::atomic<std::uint64_t> stuck_total_{0};
 

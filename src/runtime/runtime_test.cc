@@ -17,7 +17,9 @@
 #include <roost/time/sleep.h>
 
 #include "base/clock.h"
+#include "runtime/fiber.h"
 #include "runtime/parking.h"
+#include "sanitized.h"
 
 namespace roost {
 namespace {
@@ -83,7 +85,7 @@ TEST_P(Fibers, DroppedHandlesLetTheFiberRunAndDestroyTheResult) {
 
 TEST_P(Fibers, ManyFibersAllRunExactlyOnce) {
   run(options(), [] {
-    constexpr int count = 20'000;
+    constexpr int count = test::rounds(20'000);
     std::atomic<int> sum{0};
     std::vector<Handle<void>> fibers;
     for (int i = 0; i < count; ++i) {
@@ -377,6 +379,25 @@ TEST(Runtime, AStuckWorkersQueueAndTimersAreServedByOthersAndTheCulpritIsReporte
   EXPECT_FALSE(seen.stack.empty());
 }
 
+// The runtime ends as soon as the last fiber has been woken; the thread that woke it may be on its way out still.
+TEST(Runtime, WaitsForAThreadThatWakesItsLastFiber) {
+  RuntimeOptions options;
+  options.workers = 1;
+  for (int i = 0; i < test::rounds(300); ++i) {
+    std::atomic<bool> woken{false};
+    std::thread waker;
+    run(options, [&] {
+      waker = std::thread([&woken, self = runtime::current_waiter()] {
+        while (self.fiber()->state.load() != runtime::FiberState::parked) std::this_thread::yield();
+        woken = true;
+        runtime::unpark(self);
+      });
+      while (!woken) runtime::park(runtime::WaitReason::condition);
+    });
+    waker.join();
+  }
+}
+
 TEST(Runtime, ASteppedClockWakesSleepersWithoutTimePassing) {
   base::ManualClock clock;
   RuntimeOptions options;
@@ -409,9 +430,7 @@ TEST(RuntimeDeathTest, AnEscapingExceptionEndsTheProcessWithTheFibersName) {
 }
 
 TEST(RuntimeDeathTest, AnOverflowNamesTheFiberAndItsStackSize) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "the sanitizer reports stack overflows itself";
-#endif
+  if (test::sanitized) GTEST_SKIP() << "the sanitizer reports stack overflows itself";
   struct Endless {
     static int descend(int depth) {
       volatile char frame[512];
@@ -439,6 +458,8 @@ TEST(RuntimeDeathTest, GoOutsideARuntimeIsNamed) { EXPECT_DEATH(go([] {}), "need
 
 // NP-04: all fibers wait for each other.
 TEST(RuntimeDeathTest, ADeadlockIsReportedInsteadOfHanging) {
+  // In a program of its own: a process forked under a sanitizer has threads of that one's, which could be about to wake a fiber.
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(run([] {
                 go(SpawnOptions{.name = "waiter"}, [] {
                   for (;;) runtime::park(runtime::WaitReason::condition);
