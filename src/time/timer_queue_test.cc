@@ -20,9 +20,9 @@ struct Probe {
 };
 
 TEST(TimerQueue, FiresWhatIsDueInOrderOfTimeAndNothingElse) {
-  TimerQueue queue;
   std::vector<int> log;
   std::vector<std::unique_ptr<Probe>> probes;
+  TimerQueue queue;  // ends before the timers that are armed still
   for (int when : {50, 10, 40, 20, 30}) {
     probes.push_back(std::make_unique<Probe>());
     probes.back()->log = &log;
