@@ -14,7 +14,8 @@
 ## make clean                      removes build/
 ##
 ## WEB=OFF leaves the charts of reports and pages out, for a machine that reaches no npm registry.
-## JOBS=N bounds the compilers run at once (default: one a core), TEST_JOBS=N the tests (default: 2).
+## JOBS=N bounds the compilers run at once (default: one a core), TEST_JOBS=N the tests (default: 2). CTEST_ARGS chooses
+## among the tests, e.g. CTEST_ARGS='-L sync': those in src/sync.
 
 # Bare `make` explains itself: building can install packages, and nobody has asked for that yet.
 .DEFAULT_GOAL := help
@@ -27,11 +28,12 @@ PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 # Tests open real sockets and watch the clock; more of them at once gains little and disturbs timing.
 TEST_JOBS ?= 2
+CTEST_ARGS ?=
 
 build_tree = cmake --build --preset $(1) --parallel $(JOBS)
 # Once more where a test fails, and the second time counts: many of them watch clocks and real processes, and a machine that
 # other work starves for seconds fails some. Whoever looks into a failure finds both runs in build/Testing/Temporary.
-run_tests = ctest --preset $(1) --parallel $(TEST_JOBS) --no-tests=error --repeat until-pass:2
+run_tests = ctest --preset $(1) --parallel $(TEST_JOBS) --no-tests=error --repeat until-pass:2 $(CTEST_ARGS)
 
 .PHONY: help
 help:
