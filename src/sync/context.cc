@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <new>
 
 #include "base/clock.h"
@@ -347,7 +348,11 @@ std::stop_token CancelNode::make_stop_token() {
 
 void add_hook(const Context& context, ContextHook* hook) noexcept {
   CancelNode* node = context.canceler();
-  if (node != nullptr && !node->add(*hook)) hook->run(hook);
+  if (node == nullptr) {
+    hook->linked = true;  // it waits for what never comes; no lock guards it there
+  } else if (!node->add(*hook)) {
+    hook->run(hook);
+  }
 }
 
 ChanImpl<std::monostate>* done_chan(CancelNode* node) noexcept { return node == nullptr ? nullptr : &node->done; }
@@ -455,8 +460,9 @@ void Canceler::operator()(std::error_code cause) const noexcept {
 }
 
 bool ContextFunc::stop() noexcept {
-  CancelNode* node = context_.canceler();
-  return hook_ && node != nullptr && node->remove(*hook_);
+  if (!hook_) return false;
+  if (CancelNode* node = context_.canceler()) return node->remove(*hook_);
+  return std::atomic_ref(hook_->linked).exchange(false, std::memory_order_relaxed);
 }
 
 ContextScope::ContextScope(Context context) noexcept

@@ -271,7 +271,12 @@ TEST_P(ContextTest, CX10_AStoppedFunctionDoesNotRun) {
     stopped = {};
     EXPECT_EQ(held.use_count(), 1) << "what it held is gone";
     cancel();
-    EXPECT_FALSE(after_func(Context(), [] {}).stop()) << "of the background there is nothing to stop";
+    // Of the background, which is never done, a stop prevents the call as well, and once, whichever copy it is asked of.
+    auto never = after_func(Context(), [] { ADD_FAILURE() << "the background is never done"; });
+    auto copy = never;
+    EXPECT_TRUE(never.stop());
+    EXPECT_FALSE(never.stop());
+    EXPECT_FALSE(copy.stop());
   });
 }
 
