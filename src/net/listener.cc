@@ -1,4 +1,5 @@
 #include <roost/net/listener.h>
+#include <roost/net/resolver.h>
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -384,6 +385,18 @@ Result<Listener> listen_on(UniqueFd fd, const Network& network, const Address& a
   return made;
 }
 
+// A literal address, whose port may be the name of a service: ":http".
+Result<Endpoint> endpoint_to_bind(const Network& network, std::string_view text) {
+  auto local = literal_endpoint(network.family, text, true);
+  if (local || local.error() != Errc::bad_address) return local;
+  const auto parts = split_host_port(text);
+  if (!parts) return local;
+  const auto port = Resolver::system().port_of(network.is_packet() ? "udp" : "tcp", parts->port);
+  if (!port) return local;
+  const std::string host = parts->host.find(':') == std::string::npos ? parts->host : "[" + parts->host + "]";
+  return literal_endpoint(network.family, host + ":" + std::to_string(*port), true);
+}
+
 }  // namespace
 
 Result<UniqueFd> bind_socket(const Network& network, std::string_view text, const ListenConfig& config, Address* bound) {
@@ -393,7 +406,7 @@ Result<UniqueFd> bind_socket(const Network& network, std::string_view text, cons
     if (bound != nullptr) *bound = *name;
     return bind_to(network, *name, false, config);
   }
-  auto local = literal_endpoint(network.family, text, true);
+  auto local = endpoint_to_bind(network, text);
   if (!local) return fail(local.error());
   const bool any_host = local->address.is_unspecified() && network.family == Family::any;
   const bool dual_stack = any_host && local->address.is_v6();

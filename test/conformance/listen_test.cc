@@ -4,6 +4,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <roost/net/resolver.h>
+
 #include "conformance/conn_suite.h"
 
 namespace roost::test {
@@ -213,6 +215,26 @@ ROOST_CASE(Listening, NonsenseIsTold) {
   const auto refused = net::listen("tcp", "192.0.2.1:0");
   EXPECT_EQ(net::describe_failure("listen", "tcp", "192.0.2.1:0", refused.error()),
             "listen tcp 192.0.2.1:0: Cannot assign requested address (EADDRNOTAVAIL)");
+}
+
+// LI-09: a port may be the name of a service.
+ROOST_CASE(Listening, AServiceIsAPort) {
+  if (!net::Resolver::system().port_of("tcp", "domain")) GTEST_SKIP() << "/etc/services is not here (package netbase)";
+  net::ListenConfig config;
+  std::string wanted;
+  config.control = [&](int, std::string_view, std::string_view address) -> Result<void> {
+    wanted = address;
+    return fail(std::errc::operation_canceled);  // far enough: the port itself may be taken
+  };
+  for (const auto& [address, port] : {std::pair<std::string, std::string>{"127.0.0.1:domain", "127.0.0.1:53"},
+                                      {"[::1]:Domain", "[::1]:53"},
+                                      {"localhost:domain", "127.0.0.1:53"}}) {
+    EXPECT_ERROR(net::listen("tcp", address, config), std::errc::operation_canceled) << address;
+    EXPECT_EQ(wanted, port);
+    EXPECT_ERROR(net::listen_packet("udp", address, config), std::errc::operation_canceled) << address;
+    EXPECT_EQ(wanted, port);
+  }
+  EXPECT_ERROR(net::listen("tcp", ":no-such-service"), Errc::bad_address);
 }
 
 // LI-10

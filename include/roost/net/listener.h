@@ -100,11 +100,12 @@ class Listener {
   State* state_ = nullptr;            // shared with the connections that count towards a limit
 };
 
-// network: "tcp" (both families; ":port" listens dual-stack), "tcp4", "tcp6"; address: "host:port", "[v6]:port", ":port".
+// network: "tcp" (both families; ":port" listens dual-stack), "tcp4", "tcp6"; address: "host:port", "[v6]:port", ":port", where
+// the port may be a service's name (":http").
 // network: "unix", "unixpacket"; address: a path, "@name" (abstract), or "" for an abstract name of the kernel's choice.
 // Errors
 //   address_in_use, address_not_available, permission_denied     as bind(2)
-//   invalid_argument   (Errc::bad_address) not an address; a host must be an IP address or "localhost"
+//   invalid_argument   (Errc::bad_address) not an address, or no such service; a host must be an IP address or "localhost"
 //   filename_too_long  a Unix name of more than 107 bytes
 //   address_family_not_supported   (Errc::unknown_network)
 Result<Listener> listen(std::string_view network, std::string_view address, const ListenConfig& config = {});
