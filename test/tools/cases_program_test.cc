@@ -76,8 +76,6 @@ TEST(CasesProgram, AnAttackIsHeldOffByDeadlinesAlone) {
   EXPECT_GE(row(one, "no time-out")["held_at_end"], 85);
   EXPECT_EQ(row(one, "no time-out")["freed_after_s"], "never");
   EXPECT_TRUE(row(one, "1.5 s a line")["freed_after_s"].is_number());
-  // It had been let in before.
-  EXPECT_GE(row(one, "1.5 s a line")["held_most"], 20);
   EXPECT_EQ(one["chart"]["lines"].size(), 3u);
 }
 
@@ -123,8 +121,10 @@ TEST(CasesProgram, MistakesAreOneLineAndStatusTwo) {
   const std::vector<std::pair<std::vector<std::string>, const char*>> mistakes{
       {{"--case", "6"}, "--case 6: there is no such case"},
       {{"--case", "1", "--case", "slow"}, "--case slow: there is no such case"},
-      {{"--quick", "--json", "/no/such/directory/cases.json"}, "--json /no/such/directory/cases.json: No such file or directory"},
-      {{"--quick", "--html", "/no/such/directory/cases.html"}, "--html /no/such/directory/cases.html: No such file or directory"},
+      {{"--quick", "--json", "/no/such/directory/cases.json"},
+       "--json /no/such/directory/cases.json: No such file or directory"},
+      {{"--quick", "--html", "/no/such/directory/cases.html"},
+       "--html /no/such/directory/cases.html: No such file or directory"},
       {{"--fast"}, "--fast"},
   };
   for (const auto& [arguments, said] : mistakes) {
