@@ -39,8 +39,9 @@ function(roost_room name)
   endforeach()
 endfunction()
 
-# roost_test(FILE.cc LIBRARY... [LABELS label...]): one GoogleTest program, found by CTest case by case. The folder it stands in
-# (runtime, net, conformance ...) is a label, too: `ctest --preset release -L runtime` runs a room's tests.
+# roost_test(FILE.cc LIBRARY... [LABELS label]): one GoogleTest program, found by CTest case by case. Its label is the folder it
+# stands in (runtime, net, conformance ...) if none is given: `ctest --preset release -L runtime` runs a room's tests. One
+# only: gtest_discover_tests() would take a second for the name of a property.
 function(roost_test file)
   cmake_parse_arguments(ARG "" "" "LABELS" ${ARGN})
   if(NOT ROOST_BUILD_TESTS)
@@ -54,9 +55,8 @@ function(roost_test file)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   include(GoogleTest)
   get_filename_component(folder ${CMAKE_CURRENT_SOURCE_DIR} NAME)
-  list(JOIN ARG_LABELS "\\;" more_labels)
-  if(more_labels)
-    string(PREPEND more_labels "\\;")
+  if(NOT ARG_LABELS)
+    set(ARG_LABELS ${folder})
   endif()
-  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 120 LABELS "${folder}${more_labels}")
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 120 LABELS ${ARG_LABELS})
 endfunction()
