@@ -18,7 +18,8 @@ constexpr rlim_t limit = 1'500;
 
 // The doctor's report for a process that may open `limit` descriptors.
 nlohmann::json diagnose_under_limit(const std::string& connections) {
-  const std::string command = "ulimit -n " + std::to_string(limit) + " && exec " ROOST_PROGRAM " doctor --role server --processes 1 --connections " +
+  const std::string command = "ulimit -n " + std::to_string(limit) +
+                              " && exec " ROOST_PROGRAM " doctor --role server --processes 1 --connections " +
                               connections + " --json";
   const std::unique_ptr<FILE, int (*)(FILE*)> out(::popen(command.c_str(), "r"), &::pclose);
   std::string text;

@@ -76,7 +76,8 @@ Child start_child(const std::function<void(int report)>& body) {
 }
 
 // Reads until the other end is closed, or `enough` says so. False: it took too long.
-bool read_report(int fd, std::chrono::seconds longest, const std::function<bool(const std::string&)>& enough, std::string& text) {
+bool read_report(int fd, std::chrono::seconds longest, const std::function<bool(const std::string&)>& enough,
+                 std::string& text) {
   const auto until = std::chrono::steady_clock::now() + longest;
   for (;;) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
@@ -93,7 +94,8 @@ bool read_report(int fd, std::chrono::seconds longest, const std::function<bool(
 }
 
 std::string how_it_ended(int status) {
-  if (WIFSIGNALED(status)) return fmt::format("was killed by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
+  if (WIFSIGNALED(status))
+    return fmt::format("was killed by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
   return fmt::format("ended with status {}", WEXITSTATUS(status));
 }
 

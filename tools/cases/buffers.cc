@@ -92,16 +92,21 @@ Outcome run_buffers(const Setting& setting, Progress& progress) {
   for (unsigned round = 1; round <= rounds; ++round) {
     for (std::size_t m = 0; m < message_sizes.size(); ++m) {
       for (std::size_t b = 0; b < buffer_sizes.size(); ++b) {
-        progress.turn(round, rounds, fmt::format("messages of {}, buffer of {}", size_text(message_sizes[m]), size_text(buffer_sizes[b])));
-        turns[m][b].add(must(run_turn(Network::own_if_possible, [&] { return measure(message_sizes[m], buffer_sizes[b], seconds); })));
+        progress.turn(
+            round, rounds,
+            fmt::format("messages of {}, buffer of {}", size_text(message_sizes[m]), size_text(buffer_sizes[b])));
+        turns[m][b].add(must(
+            run_turn(Network::own_if_possible, [&] { return measure(message_sizes[m], buffer_sizes[b], seconds); })));
       }
     }
   }
 
   Outcome outcome;
   outcome.method = fmt::format(
-      "{} connections with one message under way each, {:.2f} s a turn, {} round{} in turn, medians; MB are of messages, each "
-      "counted once. Reads and writes are counted around each call, system calls (the poller's too) by a kernel trace point.",
+      "{} connections with one message under way each, {:.2f} s a turn, {} round{} in turn, medians; MB are of "
+      "messages, each "
+      "counted once. Reads and writes are counted around each call, system calls (the poller's too) by a kernel trace "
+      "point.",
       connection_count, seconds, rounds, rounds == 1 ? "" : "s");
   outcome.columns = {{"MB/s", "mb_per_s"},
                      {"server CPU, us/MB", "cpu_us_per_mb"},
@@ -118,10 +123,11 @@ Outcome run_buffers(const Setting& setting, Progress& progress) {
            {{fmt::format("{:.1f}", rate), rate},
             {format_count(t.median("cpu_us_per_mb")), t.median("cpu_us_per_mb")},
             {format_count(t.median("calls_per_mb")), t.median("calls_per_mb")},
-            t.has("system_calls_per_mb") ? Cell{format_count(t.median("system_calls_per_mb")), t.median("system_calls_per_mb")}
-                                         : Cell{"-"}}});
-      outcome.chart.bars.push_back({fmt::format("messages of {}", size_text(message_sizes[m])), size_text(buffer_sizes[b]), side, rate,
-                                    fmt::format("{:.1f} MB/s", rate)});
+            t.has("system_calls_per_mb")
+                ? Cell{format_count(t.median("system_calls_per_mb")), t.median("system_calls_per_mb")}
+                : Cell{"-"}}});
+      outcome.chart.bars.push_back({fmt::format("messages of {}", size_text(message_sizes[m])),
+                                    size_text(buffer_sizes[b]), side, rate, fmt::format("{:.1f} MB/s", rate)});
     }
   }
   outcome.chart.title = "MB of messages echoed a second, by the size of the buffer (more is better)";
@@ -130,13 +136,17 @@ Outcome run_buffers(const Setting& setting, Progress& progress) {
   const auto compare = [&](std::size_t m, std::size_t b) {
     const Turns& small = turns[m][0];
     const Turns& fit = turns[m][b];
-    const std::string what = fmt::format("{} messages: {} instead of 128 B", size_text(message_sizes[m]), size_text(buffer_sizes[b]));
+    const std::string what =
+        fmt::format("{} messages: {} instead of 128 B", size_text(message_sizes[m]), size_text(buffer_sizes[b]));
     const double fewer = small.median("calls_per_mb") / fit.median("calls_per_mb");
     const double faster = fit.median("mb_per_s") / small.median("mb_per_s");
     const double cheaper = small.median("cpu_us_per_mb") / fit.median("cpu_us_per_mb");
-    outcome.claims.push_back({fmt::format("{} take {} times fewer reads and writes", what, format_count(fewer)), fewer > 4, true});
-    outcome.claims.push_back({fmt::format("{} bring {} times the throughput", what, format_count(faster)), faster > 2, false});
-    outcome.claims.push_back({fmt::format("{} save {:.0f} % of the CPU", what, 100 - 100 / cheaper), cheaper > 2, false});
+    outcome.claims.push_back(
+        {fmt::format("{} take {} times fewer reads and writes", what, format_count(fewer)), fewer > 4, true});
+    outcome.claims.push_back(
+        {fmt::format("{} bring {} times the throughput", what, format_count(faster)), faster > 2, false});
+    outcome.claims.push_back(
+        {fmt::format("{} save {:.0f} % of the CPU", what, 100 - 100 / cheaper), cheaper > 2, false});
   };
   compare(1, 3);  // 4 KiB messages, 32 KiB
   compare(2, 4);  // 256 KiB messages, 64 KiB

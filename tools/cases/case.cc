@@ -10,11 +10,15 @@ namespace roost::cases {
 
 std::span<const Case> all_cases() {
   static constexpr std::array<Case, 5> cases{{
-      {1, "fibers", "A fiber a connection, not two", "What do a second fiber and a second descriptor cost?", &run_fibers},
+      {1, "fibers", "A fiber a connection, not two", "What do a second fiber and a second descriptor cost?",
+       &run_fibers},
       {2, "buffers", "Buffers that fit the message", "What do reads and writes of 128 bytes cost?", &run_buffers},
-      {3, "slowloris", "Deadlines against slowloris", "Who holds the descriptors when a byte a second comes?", &run_slowloris},
-      {4, "pool", "A pool for outbound connections", "What does a connection for each request cost and leave behind?", &run_pooling},
-      {5, "settings", "The system's settings", "What do default limits let through, and what the doctor's?", &run_settings},
+      {3, "slowloris", "Deadlines against slowloris", "Who holds the descriptors when a byte a second comes?",
+       &run_slowloris},
+      {4, "pool", "A pool for outbound connections", "What does a connection for each request cost and leave behind?",
+       &run_pooling},
+      {5, "settings", "The system's settings", "What do default limits let through, and what the doctor's?",
+       &run_settings},
   }};
   return cases;
 }

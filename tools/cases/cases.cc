@@ -43,9 +43,11 @@ tools::Parsed<std::vector<Case>> chosen_cases(const std::vector<std::string>& wa
   if (wanted.empty()) return std::vector<Case>(all.begin(), all.end());
   std::vector<bool> is_wanted(all.size(), false);
   for (const std::string& text : wanted) {
-    const auto found = std::ranges::find_if(all, [&](const Case& one) { return text == one.id || text == std::to_string(one.number); });
+    const auto found = std::ranges::find_if(
+        all, [&](const Case& one) { return text == one.id || text == std::to_string(one.number); });
     if (found == all.end()) {
-      return std::unexpected(fmt::format("--case {}: there is no such case; write 1 to {}, see roost cases --list", text, all.size()));
+      return std::unexpected(
+          fmt::format("--case {}: there is no such case; write 1 to {}, see roost cases --list", text, all.size()));
     }
     is_wanted[static_cast<std::size_t>(found - all.begin())] = true;
   }
@@ -150,8 +152,10 @@ int execute(const Options& options) {
     fmt::print("{}", summary_text(outcomes));
   }
   std::fflush(stdout);
-  const bool written = json_file.write(json) & html_file.write(html_file.is_open() ? web::page("cases.html", report) : "");
-  const bool all_shown = std::ranges::none_of(outcomes, [](const Outcome& one) { return one.verdict() == Verdict::not_shown; });
+  const bool written =
+      json_file.write(json) & html_file.write(html_file.is_open() ? web::page("cases.html", report) : "");
+  const bool all_shown =
+      std::ranges::none_of(outcomes, [](const Outcome& one) { return one.verdict() == Verdict::not_shown; });
   return written && all_shown ? 0 : 1;
 }
 
@@ -159,15 +163,21 @@ int execute(const Options& options) {
 
 void add_cases_command(CLI::App& app, int& exit_status) {
   auto options = std::make_shared<Options>();
-  CLI::App& cases = *app.add_subcommand("cases", "Five failures of services with many connections, before and after, on this machine");
-  cases.add_option("--case", options->cases, "Only this one, by number or name; may be repeated [all]")->type_name("N")->expected(1);
+  CLI::App& cases = *app.add_subcommand(
+      "cases", "Five failures of services with many connections, before and after, on this machine");
+  cases.add_option("--case", options->cases, "Only this one, by number or name; may be repeated [all]")
+      ->type_name("N")
+      ->expected(1);
   cases.get_option("--case")->take_all();
   cases.add_flag("--list", options->list, "Name the cases and run none");
   cases.add_flag("--quick", options->quick, "Smaller counts and one round: shows that all works; times are not judged");
-  cases.add_option("--json", options->json_path, "The report as JSON, into FILE or on standard output instead of the text")
+  cases
+      .add_option("--json", options->json_path,
+                  "The report as JSON, into FILE or on standard output instead of the text")
       ->type_name("[FILE]")
       ->expected(0, 1);
-  cases.add_option("--html", options->html_path, "The report as one self-contained page with charts")->type_name("FILE");
+  cases.add_option("--html", options->html_path, "The report as one self-contained page with charts")
+      ->type_name("FILE");
   cases.callback([options, &cases, &exit_status] {
     options->json = cases.count("--json") > 0;
     exit_status = execute(*options);

@@ -92,11 +92,14 @@ TEST(Turn, ReturnsWhatItMeasured) {
 
 TEST(Turn, TellsWhatEndedIt) {
   EXPECT_EQ(run_turn(Network::own_if_possible, []() -> Sample { throw Failure("no luck"); }).error(), "no luck");
-  EXPECT_THAT(run_turn(Network::own_if_possible, []() -> Sample { ::_exit(3); }).error(), HasSubstr("ended with status 3"));
-  EXPECT_THAT(run_turn(Network::own_if_possible, []() -> Sample {
-                ::kill(::getpid(), SIGKILL);
-                return {};
-              }).error(),
+  EXPECT_THAT(run_turn(Network::own_if_possible, []() -> Sample { ::_exit(3); }).error(),
+              HasSubstr("ended with status 3"));
+  EXPECT_THAT(run_turn(Network::own_if_possible,
+                       []() -> Sample {
+                         ::kill(::getpid(), SIGKILL);
+                         return {};
+                       })
+                  .error(),
               HasSubstr("signal 9"));
 }
 
@@ -154,8 +157,13 @@ Outcome example() {
   outcome.title = "An example";
   outcome.method = "Nothing was run.";
   outcome.columns = {{"memory a connection", "memory_bytes"}, {"calls", "calls"}};
-  outcome.rows = {{"two", Side::before, {{"8.0 KB", 8000}, {"-"}}}, {"one of them", Side::after, {{"4.0 KB", 4000}, {"7", 7}}}};
-  outcome.chart = {"Memory", {{"", "two", Side::before, 8000, "8.0 KB"}, {"", "one of them", Side::after, 4000, "4.0 KB"}}, "", {}, {}};
+  outcome.rows = {{"two", Side::before, {{"8.0 KB", 8000}, {"-"}}},
+                  {"one of them", Side::after, {{"4.0 KB", 4000}, {"7", 7}}}};
+  outcome.chart = {"Memory",
+                   {{"", "two", Side::before, 8000, "8.0 KB"}, {"", "one of them", Side::after, 4000, "4.0 KB"}},
+                   "",
+                   {},
+                   {}};
   outcome.claims = {{"half of it", true, false}};
   return outcome;
 }

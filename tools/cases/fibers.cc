@@ -29,9 +29,12 @@ constexpr Way ways[] = {Way::two_descriptors, Way::two_fibers, Way::one_fiber};
 
 std::string name_of(Way way) {
   switch (way) {
-    case Way::one_fiber: return "one fiber";
-    case Way::two_fibers: return "two fibers";
-    case Way::two_descriptors: return "two fibers, two descriptors";
+    case Way::one_fiber:
+      return "one fiber";
+    case Way::two_fibers:
+      return "two fibers";
+    case Way::two_descriptors:
+      return "two fibers, two descriptors";
   }
   return "";
 }
@@ -103,7 +106,9 @@ Sample measure(Way way, const Counts& counts) {
   pin_to_processor(0);
 
   Sample sample;
-  { const auto first = open_echoing(server.port(), 1); }  // touches what is touched once: code, first stacks, first buffers
+  {
+    const auto first = open_echoing(server.port(), 1);
+  }  // touches what is touched once: code, first stacks, first buffers
   const auto memory_before = probe.memory();
   const std::uint64_t descriptors_before = probe.descriptors();
   const auto open = open_echoing(server.port(), counts.connections);
@@ -111,8 +116,9 @@ Sample measure(Way way, const Counts& counts) {
   const auto memory_after = probe.memory();
   const auto n = static_cast<double>(open.size());
   if (memory_before && memory_after) {
-    sample.set("memory_bytes",
-               (static_cast<double>(memory_after->anonymous_bytes) - static_cast<double>(memory_before->anonymous_bytes)) / n);
+    sample.set(
+        "memory_bytes",
+        (static_cast<double>(memory_after->anonymous_bytes) - static_cast<double>(memory_before->anonymous_bytes)) / n);
   }
   // The first connection may not have been closed yet when the descriptors were counted before; rounding takes care of it.
   sample.set("descriptors", static_cast<double>(probe.descriptors() - descriptors_before) / n);
@@ -120,8 +126,8 @@ Sample measure(Way way, const Counts& counts) {
   ClosedLoop loop(server.port(), counts.active, message_bytes);
   loop.run_for(std::chrono::duration<double>(counts.seconds / 3));  // warm
   const auto cpu_before = probe.cpu();
-  const double messages =
-      static_cast<double>(loop.run_for(std::chrono::duration<double>(counts.seconds))) / static_cast<double>(message_bytes);
+  const double messages = static_cast<double>(loop.run_for(std::chrono::duration<double>(counts.seconds))) /
+                          static_cast<double>(message_bytes);
   const auto cpu_after = probe.cpu();
   if (messages > 0 && cpu_before && cpu_after) {
     sample.set("cpu_us", (cpu_after->total_s - cpu_before->total_s) * 1e6 / messages);
@@ -155,8 +161,8 @@ Sample fill(Way way, std::uint64_t limit) {
 
 Outcome run_fibers(const Setting& setting, Progress& progress) {
   const std::uint64_t limit = std::min<std::uint64_t>(setting.quick ? 600 : 20'000, tools::descriptor_limit());
-  const Counts counts = setting.quick ? Counts{200, 20, 0.1, limit}
-                                      : Counts{std::min<std::size_t>(4'000, limit / 3), 100, 0.7, limit};
+  const Counts counts =
+      setting.quick ? Counts{200, 20, 0.1, limit} : Counts{std::min<std::size_t>(4'000, limit / 3), 100, 0.7, limit};
   const unsigned rounds = setting.quick ? 1 : 3;
 
   Turns turns[3];
@@ -173,10 +179,13 @@ Outcome run_fibers(const Setting& setting, Progress& progress) {
 
   Outcome outcome;
   outcome.method = fmt::format(
-      "{} connections, each echoed once: growth of the server's anonymous memory and of its open descriptors. Then 64-byte lines in a "
-      "closed loop on {} more for {:.1f} s: the server's CPU clock. {} round{} in turn, medians. At last one server of each kind "
+      "{} connections, each echoed once: growth of the server's anonymous memory and of its open descriptors. Then "
+      "64-byte lines in a "
+      "closed loop on {} more for {:.1f} s: the server's CPU clock. {} round{} in turn, medians. At last one server of "
+      "each kind "
       "was filled until its {} descriptors were used up.",
-      format_count(counts.connections), counts.active, counts.seconds, rounds, rounds == 1 ? "" : "s", format_count(limit));
+      format_count(counts.connections), counts.active, counts.seconds, rounds, rounds == 1 ? "" : "s",
+      format_count(limit));
   outcome.columns = {{"memory a connection", "memory_bytes_per_connection"},
                      {"a million would take", "memory_bytes_per_million"},
                      {"descriptors each", "descriptors_per_connection"},
@@ -195,12 +204,13 @@ Outcome run_fibers(const Setting& setting, Progress& progress) {
                              {fmt::format("{:.2f}", descriptors), descriptors},
                              {fmt::format("{:.2f} us", cpu), cpu},
                              {format_count(stood), stood}}});
-    outcome.chart.bars.push_back({"memory a connection", name_of(way), side_of(way), memory, fmt::format("{:.0f} B", memory), "bytes"});
+    outcome.chart.bars.push_back(
+        {"memory a connection", name_of(way), side_of(way), memory, fmt::format("{:.0f} B", memory), "bytes"});
   }
   for (const Way way : ways) {
     const double stood = turns[static_cast<int>(way)].median("stood");
-    outcome.chart.bars.push_back(
-        {fmt::format("connections with {} descriptors", format_count(limit)), name_of(way), side_of(way), stood, format_count(stood)});
+    outcome.chart.bars.push_back({fmt::format("connections with {} descriptors", format_count(limit)), name_of(way),
+                                  side_of(way), stood, format_count(stood)});
   }
   outcome.chart.title = "Memory of the server's user space a connection, and how many one process holds";
 
@@ -213,10 +223,11 @@ Outcome run_fibers(const Setting& setting, Progress& progress) {
        ratio(one, two, "memory_bytes") < 0.75, false},
       {fmt::format("one fiber takes {:.0f} % of the CPU of two a message", 100 * ratio(one, two, "cpu_us")),
        ratio(one, two, "cpu_us") < 1, false},
-      {fmt::format("a connection takes {:.2f} descriptors instead of {:.2f}", one.median("descriptors"), twice.median("descriptors")),
+      {fmt::format("a connection takes {:.2f} descriptors instead of {:.2f}", one.median("descriptors"),
+                   twice.median("descriptors")),
        one.median("descriptors") < 1.1 && twice.median("descriptors") > 1.9, true},
-      {fmt::format("{} connections stand with {} descriptors instead of {}", format_count(one.median("stood")), format_count(limit),
-                   format_count(twice.median("stood"))),
+      {fmt::format("{} connections stand with {} descriptors instead of {}", format_count(one.median("stood")),
+                   format_count(limit), format_count(twice.median("stood"))),
        one.median("stood") > 1.8 * twice.median("stood") && twice.median("stood") > 0, true}};
   return outcome;
 }

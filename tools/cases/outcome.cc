@@ -15,36 +15,40 @@ Verdict Outcome::verdict() const {
 
 std::string_view to_string(Verdict verdict) {
   switch (verdict) {
-    case Verdict::shown: return "shown";
-    case Verdict::not_shown: return "not shown";
-    case Verdict::untried: return "could not be tried";
+    case Verdict::shown:
+      return "shown";
+    case Verdict::not_shown:
+      return "not shown";
+    case Verdict::untried:
+      return "could not be tried";
   }
   return "";
 }
 
 std::string_view to_string(Side side) {
   switch (side) {
-    case Side::before: return "before";
-    case Side::between: return "between";
-    case Side::after: return "after";
+    case Side::before:
+      return "before";
+    case Side::between:
+      return "between";
+    case Side::after:
+      return "after";
   }
   return "";
 }
 
 ordered_json to_json(const Outcome& outcome) {
-  ordered_json json{{"number", outcome.number},
-                    {"id", outcome.id},
-                    {"title", outcome.title},
-                    {"verdict", to_string(outcome.verdict())},
-                    {"method", outcome.method},
-                    {"seconds", outcome.seconds}};
+  ordered_json json{{"number", outcome.number}, {"id", outcome.id},
+                    {"title", outcome.title},   {"verdict", to_string(outcome.verdict())},
+                    {"method", outcome.method}, {"seconds", outcome.seconds}};
   if (!outcome.untried.empty()) json["untried"] = outcome.untried;
   json["claims"] = ordered_json::array();
   for (const Claim& claim : outcome.claims) {
     json["claims"].push_back({{"text", claim.text}, {"holds", claim.holds}, {"counted", claim.counted}});
   }
   json["columns"] = ordered_json::array();
-  for (const Column& column : outcome.columns) json["columns"].push_back({{"key", column.key}, {"title", column.title}});
+  for (const Column& column : outcome.columns)
+    json["columns"].push_back({{"key", column.key}, {"title", column.title}});
   json["rows"] = ordered_json::array();
   for (const Row& row : outcome.rows) {
     ordered_json cells{{"label", row.label}, {"side", to_string(row.side)}};

@@ -36,7 +36,7 @@ struct Bar {
   std::string label;
   Side side = Side::before;
   double value = 0;
-  std::string text;  // the value as people read it
+  std::string text;            // the value as people read it
   std::string unit = "count";  // as the pages' charts know it (web/charts.js): count, bytes, us, percent
 };
 

@@ -76,7 +76,8 @@ Sample measure(Way way, std::size_t requests, std::size_t fibers, bool own_netwo
     sample.set("dials", static_cast<double>(dials.load()));
     sample.set("time_wait", static_cast<double>(count_time_wait()) - waiting_before);
     sample.set("client_cpu_us", (own_after - own_before) * 1e6 / n);
-    if (server_before && server_after) sample.set("server_cpu_us", (server_after->total_s - server_before->total_s) * 1e6 / n);
+    if (server_before && server_after)
+      sample.set("server_cpu_us", (server_after->total_s - server_before->total_s) * 1e6 / n);
     static_cast<void>(pool.close());
   });
   return sample;
@@ -92,17 +93,18 @@ Outcome run_pooling(const Setting& setting, Progress& progress) {
   for (unsigned round = 1; round <= rounds; ++round) {
     for (const Way way : ways) {
       progress.turn(round, rounds, name_of(way));
-      turns[static_cast<int>(way)].add(
-          must(run_turn(Network::own_if_possible, [&] { return measure(way, requests, fibers, setting.own_network); })));
+      turns[static_cast<int>(way)].add(must(
+          run_turn(Network::own_if_possible, [&] { return measure(way, requests, fibers, setting.own_network); })));
     }
   }
 
   Outcome outcome;
-  outcome.method = fmt::format("{} requests by {} fibers at once, {} round{} in turn, medians. {}", format_count(requests), fibers, rounds,
-                               rounds == 1 ? "" : "s",
-                               setting.own_network
-                                   ? "Each turn has a network namespace of its own, with tcp_tw_reuse 0 as for an address that is not loopback."
-                                   : "TIME_WAIT is the difference of the machine's count, other programs' connections included.");
+  outcome.method = fmt::format(
+      "{} requests by {} fibers at once, {} round{} in turn, medians. {}", format_count(requests), fibers, rounds,
+      rounds == 1 ? "" : "s",
+      setting.own_network
+          ? "Each turn has a network namespace of its own, with tcp_tw_reuse 0 as for an address that is not loopback."
+          : "TIME_WAIT is the difference of the machine's count, other programs' connections included.");
   outcome.columns = {{"median", "p50_us"},
                      {"p99", "p99_us"},
                      {"requests/s", "requests_per_s"},
@@ -116,9 +118,10 @@ Outcome run_pooling(const Setting& setting, Progress& progress) {
     const auto time = [&](const char* name) { return Cell{format_us(t.median(name)), t.median(name)}; };
     const auto cpu = [&](const char* name) { return Cell{fmt::format("{:.1f} us", t.median(name)), t.median(name)}; };
     const auto count = [&](const char* name) { return Cell{format_count(t.median(name)), t.median(name)}; };
-    outcome.rows.push_back({name_of(way), side,
-                            {time("p50_us"), time("p99_us"), count("per_second"), cpu("client_cpu_us"), cpu("server_cpu_us"),
-                             count("dials"), count("time_wait")}});
+    outcome.rows.push_back({name_of(way),
+                            side,
+                            {time("p50_us"), time("p99_us"), count("per_second"), cpu("client_cpu_us"),
+                             cpu("server_cpu_us"), count("dials"), count("time_wait")}});
   }
   const auto bars = [&](const char* group, const char* name, bool is_time) {
     for (const Way way : ways) {
@@ -139,10 +142,12 @@ Outcome run_pooling(const Setting& setting, Progress& progress) {
   outcome.claims = {
       {fmt::format("{} dials became {}", format_count(dialled.median("dials")), format_count(pooled.median("dials"))),
        dialled.median("dials") == n && pooled.median("dials") <= static_cast<double>(fibers), true},
-      {fmt::format("{} connections in TIME_WAIT became {}", format_count(dialled.median("time_wait")), format_count(pooled.median("time_wait"))),
+      {fmt::format("{} connections in TIME_WAIT became {}", format_count(dialled.median("time_wait")),
+                   format_count(pooled.median("time_wait"))),
        dialled.median("time_wait") > 0.9 * n && pooled.median("time_wait") <= static_cast<double>(fibers),
        setting.own_network},
-      {fmt::format("the median request takes {} instead of {}", format_us(pooled.median("p50_us")), format_us(dialled.median("p50_us"))),
+      {fmt::format("the median request takes {} instead of {}", format_us(pooled.median("p50_us")),
+                   format_us(dialled.median("p50_us"))),
        pooled.median("p50_us") < dialled.median("p50_us"), false},
       {fmt::format("a request costs {:.1f} us of CPU at both ends instead of {:.1f} us", cpu(pooled), cpu(dialled)),
        cpu(pooled) < cpu(dialled), false}};

@@ -107,7 +107,8 @@ std::string table_text(const Outcome& outcome, std::string_view indent) {
   }
   for (const Row& row : outcome.rows) {
     std::string line = padded(row.label, label_width, false);
-    for (std::size_t i = 0; i < row.cells.size() && i < widths.size(); ++i) line += "  " + padded(row.cells[i].text, widths[i], true);
+    for (std::size_t i = 0; i < row.cells.size() && i < widths.size(); ++i)
+      line += "  " + padded(row.cells[i].text, widths[i], true);
     out += fmt::format("{}{}\n", indent, line);
   }
   return out;
@@ -126,8 +127,8 @@ std::string chart_text(const Chart& chart, const TextStyle& style, std::string_v
     const bool begins = i == 0 || chart.bars[i - 1].group != bar.group;
     if (begins && !bar.group.empty()) out += fmt::format("{}  {}\n", indent, bar.group);
     const std::string drawn = bar_text(bar.value, most, bar_width, style.unicode);
-    out += fmt::format("{}    {}  {}{}{}\n", indent, padded(bar.label, label_width, false), colored(drawn, bar.side, style),
-                       drawn.empty() ? "" : " ", bar.text);
+    out += fmt::format("{}    {}  {}{}{}\n", indent, padded(bar.label, label_width, false),
+                       colored(drawn, bar.side, style), drawn.empty() ? "" : " ", bar.text);
   }
   return out;
 }
@@ -135,15 +136,16 @@ std::string chart_text(const Chart& chart, const TextStyle& style, std::string_v
 std::string to_text(const Outcome& outcome, const TextStyle& style) {
   constexpr std::string_view indent = "   ";
   std::string out = bold(fmt::format("{}  {}", outcome.number, outcome.title), style) + "\n";
-  if (outcome.verdict() == Verdict::untried) return out + wrapped("could not be tried: " + outcome.untried, style.width, indent);
+  if (outcome.verdict() == Verdict::untried)
+    return out + wrapped("could not be tried: " + outcome.untried, style.width, indent);
   out += wrapped(outcome.method, style.width, indent) + "\n";
   out += table_text(outcome, indent) + "\n";
   out += chart_text(outcome.chart, style, indent) + "\n";
   for (const Claim& claim : outcome.claims) {
     const bool ignored = !claim.holds && outcome.quick && !claim.counted;
     const char* mark = claim.holds ? (style.unicode ? "✓" : "yes") : ignored ? "-  " : (style.unicode ? "✗" : "NO ");
-    out += fmt::format("{}{} {}{}\n", indent, colored(mark, claim.holds ? Side::after : Side::before, style), claim.text,
-                       ignored ? " (too quick to tell)" : "");
+    out += fmt::format("{}{} {}{}\n", indent, colored(mark, claim.holds ? Side::after : Side::before, style),
+                       claim.text, ignored ? " (too quick to tell)" : "");
   }
   return out;
 }

@@ -35,8 +35,7 @@ inline void serve_pings(net::Listener& listener) {
   while (auto accepted = listener.accept()) {
     go([conn = std::move(*accepted)]() mutable {
       io::Reader in(conn);
-      while (in.read_line() && conn.write("+PONG\r\n")) {
-      }
+      while (in.read_line() && conn.write("+PONG\r\n")) {}
     });
   }
 }

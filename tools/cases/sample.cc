@@ -15,7 +15,8 @@ Spread spread_of(std::vector<double> values) {
 
 double percentile(std::vector<double> values, double fraction) {
   if (values.empty()) return 0;
-  const auto rank = static_cast<std::size_t>(std::ceil(std::clamp(fraction, 0.0, 1.0) * static_cast<double>(values.size())));
+  const auto rank =
+      static_cast<std::size_t>(std::ceil(std::clamp(fraction, 0.0, 1.0) * static_cast<double>(values.size())));
   const auto at = values.begin() + static_cast<std::ptrdiff_t>(rank == 0 ? 0 : rank - 1);
   std::ranges::nth_element(values, at);
   return *at;

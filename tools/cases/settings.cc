@@ -88,7 +88,8 @@ struct Dial {
 Dial dial_without_waiting(const sockaddr_in& address) {
   Dial dial{PlainSocket(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)), Clock::now()};
   if (!dial.socket) fail_errno("socket");
-  if (::connect(dial.socket.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 && errno != EINPROGRESS) {
+  if (::connect(dial.socket.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
+      errno != EINPROGRESS) {
     fail_errno("connect");
   }
   return dial;
@@ -110,7 +111,8 @@ void look_at(std::vector<Dial>& dials, int wait_ms) {
     int error = 0;
     socklen_t length = sizeof error;
     ::getsockopt(waiting[i]->socket.fd(), SOL_SOCKET, SO_ERROR, &error, &length);
-    if (error == 0) waiting[i]->took_us = std::chrono::duration<double, std::micro>(Clock::now() - waiting[i]->start).count();
+    if (error == 0)
+      waiting[i]->took_us = std::chrono::duration<double, std::micro>(Clock::now() - waiting[i]->start).count();
   }
 }
 
@@ -153,7 +155,8 @@ Sample measure_burst(bool after, std::size_t burst) {
   if (::write(gate[1], "g", 1) != 1) fail_errno("write");
   ::close(gate[1]);
   const auto until = Clock::now() + 10s;
-  while (Clock::now() < until && std::ranges::any_of(dials, [](const Dial& dial) { return dial.took_us < 0; })) look_at(dials, 100);
+  while (Clock::now() < until && std::ranges::any_of(dials, [](const Dial& dial) { return dial.took_us < 0; }))
+    look_at(dials, 100);
 
   std::vector<double> took_us;
   std::size_t stood = 0;
@@ -208,7 +211,8 @@ Sample measure_descriptors(bool after) {
 Outcome run_settings(const Setting& setting, Progress& progress) {
   Outcome outcome;
   if (!setting.own_network) {
-    outcome.untried = "it changes sysctls, and this user may not have a network namespace of its own to do so in; run it as root";
+    outcome.untried =
+        "it changes sysctls, and this user may not have a network namespace of its own to do so in; run it as root";
     return outcome;
   }
   const std::size_t burst = setting.quick ? 400 : 2'000;
@@ -216,7 +220,8 @@ Outcome run_settings(const Setting& setting, Progress& progress) {
   Turns queue[2];
   Turns ports[2];
   Turns descriptors[2];
-  const auto turn = [&](unsigned round, std::string_view what, bool after, Turns& into, const std::function<Sample()>& measure) {
+  const auto turn = [&](unsigned round, std::string_view what, bool after, Turns& into,
+                        const std::function<Sample()>& measure) {
     progress.turn(round, rounds, fmt::format("{}, {}", what, after ? "the doctor's setting" : "as it is"));
     into.add(must(run_turn(Network::own, measure)));
   };
@@ -224,17 +229,21 @@ Outcome run_settings(const Setting& setting, Progress& progress) {
     for (const bool after : {false, true}) {
       turn(round, "a burst of connects", after, queue[after], [&] { return measure_burst(after, burst); });
     }
-    for (const bool after : {false, true}) turn(round, "few ports", after, ports[after], [&] { return measure_ports(after); });
+    for (const bool after : {false, true})
+      turn(round, "few ports", after, ports[after], [&] { return measure_ports(after); });
     for (const bool after : {false, true}) {
       turn(round, "few descriptors", after, descriptors[after], [&] { return measure_descriptors(after); });
     }
   }
 
   outcome.method = fmt::format(
-      "A burst of {} connects at a server that is held up until 0.1 s after the last; {} connections to one place; {} connections to "
-      "one process. Every connection that stands has a line echoed. {} round{} in turn, medians; each turn in a network namespace of "
+      "A burst of {} connects at a server that is held up until 0.1 s after the last; {} connections to one place; {} "
+      "connections to "
+      "one process. Every connection that stands has a line echoed. {} round{} in turn, medians; each turn in a "
+      "network namespace of "
       "its own. \"After\" are the doctor's own recommendations.",
-      format_count(burst), format_count(connections_asked), format_count(connections_asked), rounds, rounds == 1 ? "" : "s");
+      format_count(burst), format_count(connections_asked), format_count(connections_asked), rounds,
+      rounds == 1 ? "" : "s");
   outcome.columns = {{"asked", "asked"},
                      {"stood", "stood"},
                      {"at once", "stood_at_once"},
@@ -242,7 +251,8 @@ Outcome run_settings(const Setting& setting, Progress& progress) {
                      {"connect, p99", "connect_p99_us"},
                      {"ListenOverflows", "listen_overflows"}};
   const auto count = [](double value) { return Cell{format_count(value), value}; };
-  const auto add = [&](const std::string& group, const std::string& label, bool after, std::size_t asked, const Turns& t) {
+  const auto add = [&](const std::string& group, const std::string& label, bool after, std::size_t asked,
+                       const Turns& t) {
     const Side side = after ? Side::after : Side::before;
     Row row{label, side, {count(static_cast<double>(asked)), count(t.median("stood"))}};
     const bool timed = t.has("p99_us");
@@ -259,9 +269,11 @@ Outcome run_settings(const Setting& setting, Progress& progress) {
   add(queue_group, fmt::format("backlog {}", backlog_before), false, burst, queue[0]);
   add(queue_group, "the doctor's somaxconn", true, burst, queue[1]);
   const std::string open_group = fmt::format("{} connections, that stood", format_count(connections_asked));
-  add(open_group + " (ports)", fmt::format("{} ports", format_count(ports_before_count)), false, connections_asked, ports[0]);
+  add(open_group + " (ports)", fmt::format("{} ports", format_count(ports_before_count)), false, connections_asked,
+      ports[0]);
   add(open_group + " (ports)", "the doctor's port range", true, connections_asked, ports[1]);
-  add(open_group + " (descriptors)", fmt::format("soft limit {}", format_count(descriptors_before)), false, connections_asked, descriptors[0]);
+  add(open_group + " (descriptors)", fmt::format("soft limit {}", format_count(descriptors_before)), false,
+      connections_asked, descriptors[0]);
   add(open_group + " (descriptors)", "raised to the hard limit", true, connections_asked, descriptors[1]);
   outcome.chart.title = "Connections that stood, in percent of those asked for (more is better)";
 
@@ -273,17 +285,20 @@ Outcome run_settings(const Setting& setting, Progress& progress) {
        queue[0].median("stood_at_once") < static_cast<double>(burst) && queue[0].median("overflows") > 0 &&
            queue[1].median("stood_at_once") == static_cast<double>(burst) && queue[1].median("overflows") == 0,
        true},
-      {fmt::format("99 % of connects stand within {} instead of {}", format_us(queue[1].median("p99_us")), format_us(queue[0].median("p99_us"))),
+      {fmt::format("99 % of connects stand within {} instead of {}", format_us(queue[1].median("p99_us")),
+                   format_us(queue[0].median("p99_us"))),
        queue[1].median("p99_us") < queue[0].median("p99_us"), false},
-      {fmt::format("{} of {} connections find a port instead of {}", format_count(ports[1].median("stood")), format_count(asked),
-                   format_count(ports[0].median("stood"))),
+      {fmt::format("{} of {} connections find a port instead of {}", format_count(ports[1].median("stood")),
+                   format_count(asked), format_count(ports[0].median("stood"))),
        // The server's own port may be one of them.
        ports[0].median("stood") <= ports_before_count && ports[0].median("stood") >= ports_before_count - 1 &&
            ports[1].median("stood") == asked,
        true},
       {fmt::format("{} of {} connections find a descriptor instead of {}", format_count(descriptors[1].median("stood")),
                    format_count(asked), format_count(descriptors[0].median("stood"))),
-       descriptors[0].median("stood") < static_cast<double>(descriptors_before) && descriptors[1].median("stood") == asked, true}};
+       descriptors[0].median("stood") < static_cast<double>(descriptors_before) &&
+           descriptors[1].median("stood") == asked,
+       true}};
   return outcome;
 }
 

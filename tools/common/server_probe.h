@@ -1,8 +1,9 @@
 // Reads from outside what a server process costs: CPU, memory, descriptors, context switches, system calls.
 //
-// Header only and free of roost, because the benchmarks' client uses it as well. It relies on Linux's per-process clocks and on /proc, never on the server's own word, so every server is
-// measured by one rule. A process that is gone shows as an empty reading. Child processes are not counted: a
-// server that works through them must be refused by the caller (compare.py does).
+// Header only and free of roost, because the benchmarks' client uses it as well. It relies on Linux's per-process
+// clocks and on /proc, never on the server's own word, so every server is measured by one rule. A process that is gone
+// shows as an empty reading. Child processes are not counted: a server that works through them must be refused by the
+// caller (compare.py does).
 #pragma once
 
 #include <dirent.h>
