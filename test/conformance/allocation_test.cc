@@ -1,7 +1,10 @@
-// The steady path allocates nothing: reads, writes, deadlines, datagrams, memory pipes. Counted by operator new and malloc.
+// The steady path allocates nothing: reads, writes, deadlines, datagrams, memory pipes, channels. Counted by operator new and malloc.
 #include <algorithm>
 #include <cstdlib>
 #include <new>
+
+#include <roost/sync/chan.h>
+#include <roost/sync/select.h>
 
 #include "conformance/conn_suite.h"
 
@@ -132,6 +135,33 @@ ROOST_CASE(SteadyPath, MemoryPipesAllocateNothing) {
               }),
               0u);
     ASSERT_OK(one.close());
+    echoing.join();
+  }
+}
+
+// Hand to hand, through a buffer, and by a select that waits, with a deadline each.
+ROOST_CASE(SteadyPath, ChannelsAllocateNothing) {
+  for (const int capacity : {0, 1}) {
+    const Chan<int> there(capacity);
+    const Chan<int> back(capacity);
+    const Chan<int> never;
+    auto echoing = go([=] {
+      for (const int value : there) {
+        if (!back.send(value)) return;
+      }
+    });
+    int sum = 0;
+    EXPECT_EQ(allocations_of([&] {
+                static_cast<void>(there.send(1, Deadline::after(1h)));
+                sum += back.receive(Deadline::after(1h)).value_or(0);
+                static_cast<void>(there.send(1));
+                static_cast<void>(select(on_receive(back, [&](Result<int> value) { sum += value.value_or(0); }),
+                                         on_receive(never), on_timeout(1h)));
+                static_cast<void>(there.try_receive());
+              }),
+              0u);
+    EXPECT_GE(sum, 2 * rounds);
+    there.close();
     echoing.join();
   }
 }
