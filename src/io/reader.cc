@@ -197,22 +197,17 @@ Result<void> Reader::wait_readable() {
 
 // Calls the source once for bytes behind those that are buffered. Invalidates views. Keeps I3.
 //
-// With nothing buffered there is no buffer either while the source has nothing: readiness is awaited without one.
+// With nothing buffered there is no buffer either while the source has nothing: one is borrowed when there are bytes.
 std::error_code Reader::fill() {
-  if (begin_ != end_) return fill_behind_unread();
-  if (!source_.maybe_readable()) [[likely]] {
-    release();
-    if (const auto ready = source_.wait_readable(); !ready) return ready.error();
-  }
-  if (capacity_ == options_bytes_) {
-    forget_consumed();
-  } else {
-    release();  // one that had grown
+  if (begin_ != end_) [[unlikely]] return fill_behind_unread();
+  release();
+  const auto room = [this]() noexcept -> std::span<std::byte> {
     buffer_ = base::borrow(options_bytes_);
-    if (buffer_ == nullptr) return std::make_error_code(std::errc::not_enough_memory);
+    if (buffer_ == nullptr) [[unlikely]] return {};
     capacity_ = options_bytes_;
-  }
-  return read_source();
+    return {buffer_, capacity_};
+  };
+  return end_read(source_.read_when_ready(room), options_bytes_);
 }
 
 // A token is here in part: the buffer stays, whatever the wait.
@@ -232,7 +227,10 @@ std::error_code Reader::fill() {
 // Reads into the room behind end_, of which there is some.
 std::error_code Reader::read_source() {
   const std::size_t room = capacity_ - end_;
-  const auto got = source_.read({buffer_ + end_, room});
+  return end_read(source_.read({buffer_ + end_, room}), room);
+}
+
+std::error_code Reader::end_read(const Result<std::size_t>& got, std::size_t room) noexcept {
   if (got && *got > 0) [[likely]] {
     ROOST_ASSERT(*got <= room, "a source returned more bytes than it was asked for");
     end_ += static_cast<std::uint32_t>(*got);

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <climits>
 #include <cstdint>
 #include <cstring>
@@ -82,6 +83,19 @@ ssize_t send_pieces(int fd, Pieces pieces, std::size_t offset, std::size_t bytes
   return pieces.size() <= pieces_on_stack ? send_few(fd, pieces, offset) : send_many(fd, pieces, offset);
 }
 
+// Not inlined: errno's address must not be kept over a park.
+[[gnu::noinline]] ssize_t no_memory() noexcept {
+  errno = ENOMEM;
+  return -1;
+}
+
+inline ssize_t receive(PollDesc& desc, int fd, std::span<std::byte> out, std::uint64_t edge) noexcept {
+  const ssize_t count = sys::recv(fd, out.data(), out.size(), 0);
+  // A short read has emptied a TCP socket; the next call parks without asking the kernel first.
+  if (count >= 0 && static_cast<std::size_t>(count) < out.size()) desc.drained(Direction::read, edge);
+  return count;
+}
+
 [[gnu::noinline]] ssize_t receive_few(int fd, std::span<const std::span<std::byte>> pieces) noexcept {
   std::array<iovec, pieces_on_stack> vectors;
   const std::size_t count = std::min(pieces.size(), vectors.size());
@@ -118,11 +132,21 @@ Result<std::size_t> Conn::read(std::span<std::byte> out) {
     if (const std::error_code error = desc.blocked(Direction::read)) return fail(error);
     return 0;
   }
-  return try_and_wait(desc, Direction::read, [&](int fd, std::uint64_t edge) {
-    const ssize_t count = sys::recv(fd, out.data(), out.size(), 0);
-    // A short read has emptied a stream socket; the next call parks without asking the kernel first.
-    if (count >= 0 && static_cast<std::size_t>(count) < out.size()) desc.drained(Direction::read, edge);
-    return count;
+  return try_and_wait(desc, Direction::read, [&](int fd, std::uint64_t edge) { return receive(desc, fd, out, edge); });
+}
+
+Result<std::size_t> Conn::read_when_ready(FunctionRef<std::span<std::byte>()> room) {
+  if (desc_ == nullptr) return fail(Errc::closed);
+  PollDesc& desc = *desc_;
+  const PollDesc::Call call(desc, Direction::read);
+  if (!call) return fail(Errc::closed);
+  std::span<std::byte> out;
+  return try_and_wait(desc, Direction::read, [&](int fd, std::uint64_t edge) -> ssize_t {
+    if (out.empty()) {
+      out = room();
+      if (out.empty()) [[unlikely]] return no_memory();
+    }
+    return receive(desc, fd, out, edge);
   });
 }
 
@@ -422,7 +446,7 @@ Result<void> raw_call(PollDesc* desc, Direction direction, FunctionRef<bool(int 
   for (;;) {
     if (const std::error_code error = desc->blocked(direction)) return fail(error);
     if (!desc->maybe_ready(direction)) {
-      if (auto ready = desc->wait(direction); !ready) return ready;
+      if (const std::error_code error = desc->wait(direction)) return fail(error);
       continue;
     }
     const std::uint64_t edge = desc->edge(direction);

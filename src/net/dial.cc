@@ -103,7 +103,7 @@ Result<void> finish_connect(PollDesc& desc, Deadline deadline) {
     if (error != 0) return fail(std::error_code(error, std::generic_category()));
     desc.would_block(Direction::write, edge);
     if (const std::error_code blocked = desc.blocked(Direction::write)) return fail(blocked);
-    if (auto waited = desc.wait(Direction::write); !waited) return waited;
+    if (const std::error_code waited = desc.wait(Direction::write)) return fail(waited);
   }
   desc.set_deadline(Direction::write, Deadline::none());
   return {};

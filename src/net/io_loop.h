@@ -16,6 +16,7 @@
 #include "net/socket.h"
 #include "runtime/netpoll.h"
 #include "runtime/parking.h"
+#include "runtime/worker.h"
 
 namespace roost::net {
 
@@ -29,19 +30,24 @@ enum class Moves : bool { bytes, something_else };
 template <Moves moves = Moves::bytes, class Attempt>
 Result<std::size_t> try_and_wait(PollDesc& desc, Direction direction, Attempt&& attempt) {
   for (;;) {
-    // Before every try, because an expired deadline beats ready data.
-    if (desc.maybe_blocked(direction)) [[unlikely]] {
-      if (const std::error_code error = desc.blocked(direction)) return fail(runtime::count_failure(error));
-    }
     if (!desc.maybe_ready(direction)) {
-      if (auto ready = desc.wait(direction); !ready) return fail(runtime::count_failure(ready.error()));
-      continue;
+      if (const std::error_code error = desc.wait(direction)) return fail(runtime::count_failure(error));
+    }
+    // From here to the end of the try nothing parks, so the worker stays the same.
+    runtime::Worker* worker = runtime::current_worker();
+    runtime::Fiber* self = worker == nullptr ? nullptr : worker->current();
+    // Before every try, because an expired deadline beats ready data.
+    if (desc.maybe_blocked(direction, self)) [[unlikely]] {
+      if (const std::error_code error = desc.blocked(direction)) return fail(runtime::count_failure(error));
     }
     const std::uint64_t edge = desc.edge(direction);
     const ssize_t count = attempt(desc.fd(), edge);
     if (count >= 0) {
       desc.note_activity();
-      runtime::spend_budget(direction, moves == Moves::bytes ? static_cast<std::uint64_t>(count) : 0);
+      if (self != nullptr) {
+        if constexpr (moves == Moves::bytes) worker->count_bytes(direction == Direction::read, static_cast<std::uint64_t>(count));
+        worker->spend_budget();
+      }
       return static_cast<std::size_t>(count);
     }
     const int error = last_errno();
@@ -66,10 +72,9 @@ inline Result<void> wait_ready(PollDesc* desc, Direction direction) {
   const PollDesc::Call call(*desc, direction);
   if (!call) return fail(Errc::closed);
   // wait() looks for itself before it parks.
-  if (desc->maybe_ready(direction)) {
-    if (const std::error_code error = desc->blocked(direction)) return fail(error);
-  }
-  return desc->wait(direction);
+  const std::error_code error = desc->maybe_ready(direction) ? desc->blocked(direction) : desc->wait(direction);
+  if (error) return fail(error);
+  return {};
 }
 
 // Runs `act(fd)`, which does not wait, while the descriptor is certain to stay open.

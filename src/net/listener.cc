@@ -194,7 +194,7 @@ Result<Conn> Listener::accept() {
   for (;;) {
     if (const std::error_code error = desc.blocked(Direction::read)) return fail(error);
     if (!desc.maybe_ready(Direction::read)) {
-      if (auto ready = desc.wait(Direction::read); !ready) return fail(ready.error());
+      if (const std::error_code error = desc.wait(Direction::read)) return fail(error);
       continue;
     }
     const std::uint64_t edge = desc.edge(Direction::read);

@@ -173,7 +173,7 @@ Result<int> SignalSet::wait(Deadline deadline) {
     if (count < 0 && net::last_errno() == EINTR) continue;
     desc.would_block(Direction::read, edge);
     if (const std::error_code error = desc.blocked(Direction::read)) return fail(error);
-    if (auto ready = desc.wait(Direction::read); !ready) return fail(ready.error());
+    if (const std::error_code error = desc.wait(Direction::read)) return fail(error);
   }
 }
 

@@ -140,7 +140,7 @@ Result<std::optional<std::size_t>> fill_from(PollDesc& from, SplicePipe& pipe, s
     if (const std::error_code error = from.blocked(Direction::read)) return fail(error);
     if (!from.maybe_ready(Direction::read)) {
       pipe.put_back();
-      if (auto ready = from.wait(Direction::read); !ready) return fail(ready.error());
+      if (const std::error_code error = from.wait(Direction::read)) return fail(error);
       continue;
     }
     if (!pipe) {
@@ -206,7 +206,7 @@ Result<std::optional<std::uint64_t>> splice_pipe(PollDesc& to, PollDesc& from, s
   while (total < count) {
     if (const std::error_code error = from.blocked(Direction::read)) return fail(error);
     if (!from.maybe_ready(Direction::read)) {
-      if (auto ready = from.wait(Direction::read); !ready) return fail(ready.error());
+      if (const std::error_code error = from.wait(Direction::read)) return fail(error);
       continue;
     }
     // EAGAIN from splice does not say which end it was, so the pipe is asked first.

@@ -4,7 +4,7 @@
 
 namespace roost::runtime {
 
-bool FdMutex::enter(Direction direction) noexcept {
+bool FdMutex::enter_slow(Direction direction) noexcept {
   const std::uint64_t lock = locked[static_cast<int>(direction)];
   std::uint64_t state = state_.load(std::memory_order_relaxed);
   while ((state & (closed | lock)) == 0) {
@@ -39,7 +39,7 @@ bool FdMutex::wait_turn(Direction direction) noexcept {
   return node.outcome.load(std::memory_order_relaxed) == 1;
 }
 
-bool FdMutex::leave(Direction direction) noexcept {
+bool FdMutex::leave_slow(Direction direction) noexcept {
   const std::uint64_t lock = locked[static_cast<int>(direction)];
   std::uint64_t state = state_.load(std::memory_order_relaxed);
   for (;;) {

@@ -27,9 +27,31 @@ class FdMutex {
   FdMutex& operator=(const FdMutex&) = delete;
 
   // Enters a call of that direction; parks while another caller is inside. False: closed.
-  [[nodiscard]] bool enter(Direction direction) noexcept;
+  [[nodiscard]] bool enter(Direction direction) noexcept {
+    const std::uint64_t lock = locked[static_cast<int>(direction)];
+    std::uint64_t state = state_.load(std::memory_order_relaxed);
+    // Acquire pairs with the release in leave(): what the last caller of this direction did is seen.
+    if ((state & (closed | lock)) == 0 &&
+        state_.compare_exchange_strong(state, (state | lock) + one, std::memory_order_acquire, std::memory_order_relaxed)) [[likely]] {
+      return true;
+    }
+    return enter_slow(direction);
+  }
   // Leaves it. True: the caller is the last one after a close and must destroy the descriptor now.
-  [[nodiscard]] bool leave(Direction direction) noexcept;
+  [[nodiscard]] bool leave(Direction direction) noexcept {
+    const std::uint64_t lock = locked[static_cast<int>(direction)];
+    std::uint64_t state = state_.load(std::memory_order_relaxed);
+    const std::uint64_t next = (state & ~lock) - one;
+    if ((state & lock) != 0 && (state & has_waiters) == 0 &&
+        state_.compare_exchange_strong(state, next, std::memory_order_acq_rel, std::memory_order_relaxed)) [[likely]] {
+      return (next >> count_shift) == 0;
+    }
+    return leave_slow(direction);
+  }
+  // Somebody is inside a call of that direction.
+  [[nodiscard]] bool is_entered(Direction direction) const noexcept {
+    return (state_.load(std::memory_order_acquire) & locked[static_cast<int>(direction)]) != 0;
+  }
 
   // Enters without taking a turn, for calls that do not touch the stream (options). False: closed.
   [[nodiscard]] bool hold() noexcept;
@@ -58,6 +80,8 @@ class FdMutex {
   static constexpr int count_shift = 8;
   static constexpr std::uint64_t one = std::uint64_t{1} << count_shift;
 
+  bool enter_slow(Direction direction) noexcept;
+  bool leave_slow(Direction direction) noexcept;
   bool wait_turn(Direction direction) noexcept;
   bool leave_contended(Direction direction) noexcept;
 

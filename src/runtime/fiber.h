@@ -70,7 +70,30 @@ class Worker;
 
 namespace roost::detail {
 
-class alignas(64) Fiber : public time::Timer {
+// What every switch touches, and dumps read: one cache line, the first of the control block.
+struct FiberHot {
+  arch::Context context;
+  std::atomic<runtime::FiberState> state{runtime::FiberState::running};
+  std::atomic<std::uint32_t> flags{0};
+  runtime::Worker* home = nullptr;     // the worker it is bound to, or null
+  runtime::ExceptionState exceptions;  // while not running
+
+  // Written at park.
+  std::atomic<std::int64_t> wait_since_ns{0};
+  std::atomic<const void*> wait_object{nullptr};
+  std::atomic<runtime::WaitReason> wait_reason{runtime::WaitReason::none};
+  // This park is timed: wait_since_ns is exact. `woken`: and since then it is the time of the wake-up.
+  enum class Sample : std::uint8_t { none, parked, woken };
+  Sample sample = Sample::none;       // owned by whoever holds the fiber
+  std::atomic<bool> live{false};      // started and not yet released
+  std::atomic<bool> ended{false};     // the closure has returned
+  std::atomic<std::uint32_t> references{0};  // the fiber itself, and its handle
+};
+#if !defined(ROOST_ASAN) && !defined(ROOST_TSAN)
+static_assert(sizeof(FiberHot) == 64, "what a switch touches is to fit into one cache line");
+#endif
+
+class alignas(64) Fiber : public FiberHot, public time::Timer {
  public:
   // Bits of `flags`. Any of them makes calls that park fail; the first one stands for good, the others come and go with the
   // Context that the fiber runs under (src/sync/context.cc).
@@ -80,27 +103,9 @@ class alignas(64) Fiber : public time::Timer {
 
   Fiber() noexcept : Timer(&Fiber::on_timer) {}
 
-  // Touched at every switch.
-  arch::Context context;
-  std::atomic<runtime::FiberState> state{runtime::FiberState::running};
-  std::atomic<std::uint32_t> flags{0};
-  Fiber* next = nullptr;  // link in a FiberList; owned by whoever holds the fiber
-  runtime::ExceptionState exceptions;  // while not running
-
-  // Written at park, read by dumps.
-  std::atomic<std::int64_t> wait_since_ns{0};
-  std::atomic<const void*> wait_object{nullptr};
-  std::atomic<runtime::WaitReason> wait_reason{runtime::WaitReason::none};
-  std::atomic<bool> live{false};      // started and not yet released
-  std::atomic<bool> ended{false};     // the closure has returned
+  Fiber* next = nullptr;              // link in a FiberList; owned by whoever holds the fiber
   std::uint8_t size_class = 0;        // of the stack, see stack_arena.h; constant
   bool task_on_heap = false;          // too large for the stack
-  // This park is timed: wait_since_ns is exact. `woken`: and since then it is the time of the wake-up.
-  enum class Sample : std::uint8_t { none, parked, woken };
-  Sample sample = Sample::none;       // owned by whoever holds the fiber
-  std::atomic<std::uint32_t> references{0};  // the fiber itself, and its handle
-
-  runtime::Worker* home = nullptr;    // the worker it is bound to, or null
   const FiberProgram* program = nullptr;
   void* task = nullptr;
   std::atomic<const char*> name{nullptr};

@@ -12,6 +12,7 @@
 
 #include "base/assert.h"
 #include "runtime/runtime_state.h"
+#include "runtime/switching.h"
 
 namespace roost::detail {
 
@@ -125,13 +126,13 @@ Result<PollDesc*> PollDesc::open(int fd, First first_read) noexcept {
   desc->fd_.store(fd, std::memory_order_relaxed);
   desc->worker_ = static_cast<std::uint16_t>(worker.index());
   desc->keep_open_ = false;
-  desc->content_ = Content::tcp;
+  desc->content_.store(Content::tcp, std::memory_order_relaxed);
   desc->watch_ended_by_hand_.store(false, std::memory_order_relaxed);
   desc->lingers_.store(false, std::memory_order_relaxed);
   desc->close_hook_ = nullptr;
   desc->closed_now_.store(false, std::memory_order_relaxed);
   desc->closer_.store(0, std::memory_order_relaxed);
-  desc->idle_ns_.store(0, std::memory_order_relaxed);
+  desc->has_idle_timeout_.store(false, std::memory_order_relaxed);
   desc->words_[0].store(first_read == First::try_it ? state_ready : is_state, std::memory_order_relaxed);
   desc->words_[1].store(state_ready, std::memory_order_relaxed);
   for (auto& deadline : desc->deadlines_ns_) deadline.store(base::never_ns, std::memory_order_relaxed);
@@ -215,12 +216,7 @@ int PollDesc::detach() noexcept {
   return fd;
 }
 
-void PollDesc::kick(Direction direction) noexcept {
-  wake_waiter(direction, words_[index_of(direction)].load(std::memory_order_seq_cst));
-}
-
 void PollDesc::wake_waiter(Direction direction, std::uint64_t word) noexcept {
-  if ((word & is_state) != 0) return;
   if (!is_sleeper(word)) {
     runtime::unpark(reinterpret_cast<Fiber*>(word));
     return;
@@ -234,7 +230,7 @@ void PollDesc::wake_waiter(Direction direction, std::uint64_t word) noexcept {
 // --- waiting -------------------------------------------------------------------------------------------------------
 
 std::error_code PollDesc::blocked(Direction direction) noexcept {
-  if (!maybe_blocked(direction)) [[likely]] return {};
+  if (!maybe_blocked(direction, runtime::current_fiber())) [[likely]] return {};
   if (mutex_.is_closed()) return Errc::closed;
   if (const std::error_code interrupted = runtime::current_interruption()) return interrupted;
   // The coarse clock is a quarter of the price; this one is asked only within a tick of the deadline.
@@ -243,30 +239,39 @@ std::error_code PollDesc::blocked(Direction direction) noexcept {
   return {};
 }
 
-Result<void> PollDesc::wait(Direction direction) noexcept {
-  Fiber* self = runtime::current_fiber();
-  ROOST_ASSERT(self != nullptr, "a call that waits for a descriptor was made outside a fiber; start one with roost::go");
+std::error_code PollDesc::wait(Direction direction) noexcept {
   std::atomic<std::uint64_t>& word = words_[index_of(direction)];
-  const auto own = reinterpret_cast<std::uint64_t>(self);
-  const auto reason = direction == Direction::read ? runtime::WaitReason::io_read : runtime::WaitReason::io_write;
   for (;;) {
     std::uint64_t state = word.load(std::memory_order_acquire);
     ROOST_ASSERT((state & is_state) != 0, "a connection that sleeps without a fiber was read from");
     if ((state & ready) != 0) return {};
-    // seq_cst here and in whoever changes a condition (close, set_deadline): each first stores and then looks at the other's
-    // store, so that either this fiber sees the new condition below, or the changer sees the fiber and wakes it.
+    runtime::Worker* worker = runtime::current_worker();
+    Fiber* self = worker == nullptr ? nullptr : worker->current();
+    ROOST_ASSERT(self != nullptr, "a call that waits for a descriptor was made outside a fiber; start one with roost::go");
+    const auto own = reinterpret_cast<std::uint64_t>(self);
+    // seq_cst here and in whoever changes a condition (close, cancel, set_deadline): each first stores and then looks at the
+    // other's store, so that either this fiber sees the new condition below, or the changer sees the fiber and wakes it.
     if (!word.compare_exchange_strong(state, own, std::memory_order_seq_cst)) continue;
-    if (maybe_blocked(direction)) [[unlikely]] {
-      if (const std::error_code error = blocked(direction)) {
+    // No clock is asked: a timer that is armed for the limit or before wakes the fiber, were it due at this moment.
+    if (mutex_.is_closed() || self->is_canceled() ||
+        armed_ns_.load(std::memory_order_seq_cst) > limit_ns(direction)) [[unlikely]] {
+      if (const std::error_code error = look_before_park(direction)) {
         withdraw(direction, own, is_state);
-        return fail(error);
+        return error;
       }
     }
-    if (const std::int64_t limit = limit_ns(direction); armed_ns_.load(std::memory_order_seq_cst) > limit) arm(limit);
-    runtime::park(reason, this);
+    const auto reason = direction == Direction::read ? runtime::WaitReason::io_read : runtime::WaitReason::io_write;
+    if (!runtime::take_notification(*self)) [[likely]] runtime::park_fiber(*worker, *self, reason, this);
     // Woken by an edge, the word says "ready"; woken for another reason, the next round finds out which.
-    withdraw(direction, own, is_state);
+    if (word.load(std::memory_order_relaxed) == own) [[unlikely]] withdraw(direction, own, is_state);
   }
+}
+
+// The fiber has published itself and something speaks against parking, or no timer is armed for its deadline.
+[[gnu::noinline]] std::error_code PollDesc::look_before_park(Direction direction) noexcept {
+  if (const std::error_code error = blocked(direction)) return error;
+  if (const std::int64_t limit = limit_ns(direction); armed_ns_.load(std::memory_order_seq_cst) > limit) arm(limit);
+  return {};
 }
 
 Result<void> PollDesc::pause_until(Direction direction, std::int64_t until_ns) noexcept {
@@ -347,24 +352,13 @@ bool PollDesc::is_stale(const poll::Event& event) const noexcept {
   return !has_something_to_read(fd());
 }
 
-void PollDesc::on_event(const poll::Event& event, bool is_late) noexcept {
-  if (event.readable && !(is_late && is_stale(event))) post_edge(Direction::read, event.hangup);
-  if (event.writable) post_edge(Direction::write, false);
-}
-
 // --- deadlines -----------------------------------------------------------------------------------------------------
-
-bool PollDesc::set_deadline(Direction direction, Deadline deadline) noexcept {
-  if (mutex_.is_closed()) return false;
-  deadlines_ns_[index_of(direction)].store(deadline.ns(), std::memory_order_seq_cst);
-  kick(direction);  // whoever is parked looks at it again
-  return true;
-}
 
 bool PollDesc::set_idle_timeout(std::int64_t span_ns) noexcept {
   if (mutex_.is_closed()) return false;
   last_activity_ns_.store(base::now_ns(), std::memory_order_relaxed);
-  idle_ns_.store(std::max<std::int64_t>(span_ns, 0), std::memory_order_seq_cst);
+  if (span_ns > 0) idle_ns_.store(span_ns, std::memory_order_relaxed);
+  has_idle_timeout_.store(span_ns > 0, std::memory_order_seq_cst);
   kick(Direction::read);
   kick(Direction::write);
   return true;
@@ -414,9 +408,20 @@ void PollDesc::check_timer() noexcept {
 
 namespace roost::runtime {
 
-void dispatch_event(const poll::Event& event, bool is_late) noexcept {
-  PollDesc* desc = detail::PollDescSlab::instance().find(static_cast<std::uint32_t>(event.token));
-  if (desc->is_generation(static_cast<std::uint32_t>(event.token >> 32))) desc->on_event(event, is_late);
+void dispatch_events(std::span<const poll::Event> events, bool are_late) noexcept {
+  // With very many connections a descriptor's state, and the fiber in it, are in no cache near by. They are called for a few
+  // events ahead, so that the fetches overlap: first the state, and when that is there the fiber that it names.
+  constexpr std::size_t states_ahead = 6;
+  constexpr std::size_t fibers_ahead = 3;
+  const detail::PollDescSlab& slab = detail::PollDescSlab::instance();
+  const auto find = [&](std::size_t i) { return slab.find(static_cast<std::uint32_t>(events[i].token)); };
+  for (std::size_t i = 0; i < std::min(states_ahead, events.size()); ++i) find(i)->prefetch();
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    if (i + states_ahead < events.size()) find(i + states_ahead)->prefetch();
+    if (i + fibers_ahead < events.size()) find(i + fibers_ahead)->prefetch_waiter();
+    PollDesc* desc = find(i);
+    if (desc->is_generation(static_cast<std::uint32_t>(events[i].token >> 32))) desc->on_event(events[i], are_late);
+  }
 }
 
 bool any_sleeper() noexcept { return detail::PollDescSlab::instance().any_sleeper(); }

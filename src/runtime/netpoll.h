@@ -29,6 +29,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <span>
+#include <system_error>
 
 #include <roost/detail/sleeper.h>
 #include <roost/error.h>
@@ -38,14 +40,38 @@
 #include "base/spin_lock.h"
 #include "poll/backend.h"
 #include "runtime/fd_mutex.h"
+#include "runtime/fiber.h"
 #include "time/timer_queue.h"
 
 namespace roost::detail {
 
+// What bytes are to a descriptor, and so what a short read proves: a TCP socket is empty after one; anything else may
+// return less than it has (a Unix stream stops where descriptors were passed along, a message where it ends).
+enum class Content : std::uint8_t { tcp, stream, messages };
+
+// The members of PollDesc that every call and every event touches: one cache line, up to the turns' state, with which
+// FdMutex begins. A base, so that they lie in front of the timer's node.
+struct PollDescHot {
+  explicit PollDescHot(std::uint32_t slot) noexcept : slot_(slot) {}
+
+  std::atomic<std::uint64_t> words_[2];
+  std::atomic<std::int64_t> deadlines_ns_[2];
+  std::atomic<std::int64_t> armed_ns_{base::never_ns};  // when the timer fires; never_ns: not armed. Stored under timer_lock_
+  std::atomic<int> fd_{-1};                         // atomic for is_stale() alone, which an event of an earlier life may call
+  std::atomic<std::uint32_t> generation_{0};
+  const std::uint32_t slot_;
+  std::uint16_t worker_ = 0;                        // whose poller watches it
+  std::atomic<Content> content_{Content::tcp};
+  std::atomic<bool> has_idle_timeout_{false};
+  runtime::FdMutex mutex_;
+};
+static_assert(sizeof(PollDescHot) - sizeof(runtime::FdMutex) + sizeof(std::uint64_t) == 64, "one cache line");
+
 // Memory: 192 bytes (three cache lines), checked below.
-class alignas(64) PollDesc : public time::Timer {
+class alignas(64) PollDesc : private PollDescHot, public time::Timer {
  public:
   using Direction = runtime::Direction;
+  using Content = detail::Content;
 
   // Whether a fresh descriptor's first call is tried or waits for the poller's first report. A poller reports what is ready
   // when a descriptor is added, so a connection on which the peer speaks first need not try in vain.
@@ -63,11 +89,9 @@ class alignas(64) PollDesc : public time::Timer {
   int detach() noexcept;
 
   // Set before anybody else knows of the descriptor.
-  // What bytes are to this descriptor, and so what a short read proves: a TCP socket is empty after one; anything else may
-  // return less than it has (a Unix stream stops where descriptors were passed along, a message where it ends).
-  enum class Content : std::uint8_t { tcp, stream, messages };
-  void set_content(Content content) noexcept { content_ = content; }
-  [[nodiscard]] Content content() const noexcept { return content_; }
+  // `tcp` also promises that a call is tried inside a turn only (Call).
+  void set_content(Content content) noexcept { content_.store(content, std::memory_order_relaxed); }
+  [[nodiscard]] Content content() const noexcept { return content_.load(std::memory_order_relaxed); }
   // close(2) may wait (SO_LINGER with a time), so it is made on a thread that may.
   void set_lingers(bool lingers) noexcept { lingers_.store(lingers, std::memory_order_relaxed); }
   // Called once with `argument` when the descriptor is closed or handed out, by whoever leaves it last. Must not park.
@@ -91,7 +115,7 @@ class alignas(64) PollDesc : public time::Timer {
 
   // Parks until a call of that direction may succeed. The caller is inside (see Call).
   // Errors: closed, deadline_exceeded, canceled.
-  Result<void> wait(Direction direction) noexcept;
+  [[nodiscard]] std::error_code wait(Direction direction) noexcept;
   // Parks until `until_ns` whatever the poller reports, so that a call that keeps failing for want of something else does
   // not spin. Afterwards a call may be tried. Errors: as wait().
   Result<void> pause_until(Direction direction, std::int64_t until_ns) noexcept;
@@ -105,9 +129,9 @@ class alignas(64) PollDesc : public time::Timer {
   // What wait() would fail with now; to be asked before every try, because an expired deadline beats ready data.
   [[nodiscard]] std::error_code blocked(Direction direction) noexcept;
   // The same question where the answer is nearly always no: three loads, and a coarse clock if there is a deadline. May say
-  // yes near a deadline; blocked() then knows.
-  [[nodiscard]] bool maybe_blocked(Direction direction) const noexcept {
-    if (mutex_.is_closed() || runtime::current_is_canceled()) return true;
+  // yes near a deadline; blocked() then knows. `caller` is the fiber that asks; null on a plain thread.
+  [[nodiscard]] bool maybe_blocked(Direction direction, const Fiber* caller) const noexcept {
+    if (mutex_.is_closed() || (caller != nullptr && caller->is_canceled())) return true;
     const std::int64_t limit = limit_ns(direction);
     return limit != base::never_ns && base::coarse_now_ns() + 2 * base::coarse_tick_ns() >= limit;
   }
@@ -126,24 +150,38 @@ class alignas(64) PollDesc : public time::Timer {
   }
   // A short read, where that proves that nothing is left.
   void drained(Direction direction, std::uint64_t edge) noexcept {
-    if ((edge & hangup) != 0 || content_ != Content::tcp) return;
+    if ((edge & hangup) != 0 || content() != Content::tcp) return;
     words_[static_cast<int>(direction)].compare_exchange_strong(edge, edge & ~ready, std::memory_order_acq_rel);
   }
   // As an edge from the poller: whoever waits tries again.
   void nudge(Direction direction) noexcept { post_edge(direction, false); }
   // Bytes moved: the idle time-out starts anew.
   void note_activity() noexcept {
-    if (idle_ns_.load(std::memory_order_relaxed) != 0) {
+    if (has_idle_timeout_.load(std::memory_order_relaxed)) [[unlikely]] {
       last_activity_ns_.store(base::coarse_now_ns(), std::memory_order_relaxed);
     }
   }
 
   // Any fiber or thread; a pending call notices at once. False: closed.
-  bool set_deadline(Direction direction, Deadline deadline) noexcept;
+  bool set_deadline(Direction direction, Deadline deadline) noexcept {
+    if (mutex_.is_closed()) return false;
+    deadlines_ns_[static_cast<int>(direction)].store(deadline.ns(), std::memory_order_seq_cst);
+    kick(direction);  // whoever is parked looks at it again
+    return true;
+  }
   bool set_idle_timeout(std::int64_t span_ns) noexcept;
 
   // The poller's report, and whether it may be out of date (Backend::reports_late()). Any worker.
-  void on_event(const poll::Event& event, bool is_late) noexcept;
+  void on_event(const poll::Event& event, bool is_late) noexcept {
+    if (event.readable && !(is_late && is_stale(event))) post_edge(Direction::read, event.hangup);
+    if (event.writable && !is_known_writable()) post_edge(Direction::write, false);
+  }
+  // Brings what on_event() will touch of this state, and then of the fiber that waits to read, nearer.
+  void prefetch() const noexcept { __builtin_prefetch(words_); }
+  void prefetch_waiter() const noexcept {
+    const std::uint64_t word = words_[0].load(std::memory_order_relaxed);
+    if ((word & is_state) == 0) __builtin_prefetch(reinterpret_cast<const void*>(word & ~sleeper_tag));
+  }
   [[nodiscard]] bool is_generation(std::uint32_t generation) const noexcept {
     return generation_.load(std::memory_order_acquire) == generation;
   }
@@ -191,7 +229,7 @@ class alignas(64) PollDesc : public time::Timer {
   static constexpr std::uint64_t hangup = 4;
   static constexpr std::uint64_t one_edge = 8;
 
-  explicit PollDesc(std::uint32_t slot) noexcept : Timer(&PollDesc::on_timer), slot_(slot) {}
+  explicit PollDesc(std::uint32_t slot) noexcept : PollDescHot(slot), Timer(&PollDesc::on_timer) {}
 
   // Names this life of the descriptor to the poller.
   [[nodiscard]] poll::Token token() const noexcept {
@@ -200,7 +238,11 @@ class alignas(64) PollDesc : public time::Timer {
   bool begin_close() noexcept;
   void wait_closed() noexcept;
   void close_now() noexcept;
-  void kick(Direction direction) noexcept;
+  // Wakes whoever waits, if somebody does. seq_cst pairs with wait().
+  void kick(Direction direction) noexcept {
+    const std::uint64_t word = words_[static_cast<int>(direction)].load(std::memory_order_seq_cst);
+    if ((word & is_state) == 0) [[unlikely]] wake_waiter(direction, word);
+  }
   void wake_waiter(Direction direction, std::uint64_t word) noexcept;
   [[nodiscard]] bool has_sleeper() const noexcept { return is_sleeper(words_[0].load(std::memory_order_relaxed)); }
   static constexpr bool is_sleeper(std::uint64_t word) noexcept { return (word & (is_state | sleeper_tag)) == sleeper_tag; }
@@ -209,31 +251,30 @@ class alignas(64) PollDesc : public time::Timer {
   void withdraw(Direction direction, std::uint64_t fiber_word, std::uint64_t state) noexcept;
   [[nodiscard]] std::int64_t limit_ns(Direction direction) const noexcept {
     std::int64_t limit = deadlines_ns_[static_cast<int>(direction)].load(std::memory_order_seq_cst);
-    if (const std::int64_t idle = idle_ns_.load(std::memory_order_relaxed); idle != 0) [[unlikely]] {
-      limit = std::min(limit, base::saturating_add(last_activity_ns_.load(std::memory_order_relaxed), idle));
+    if (has_idle_timeout_.load(std::memory_order_seq_cst)) [[unlikely]] {
+      limit = std::min(limit, base::saturating_add(last_activity_ns_.load(std::memory_order_relaxed),
+                                                   idle_ns_.load(std::memory_order_relaxed)));
     }
     return limit;
   }
+  // Linux reports each arrival of data as "readable and writable". That a descriptor is writable, where that is known, is no
+  // news unless somebody was told EAGAIN before the report and has yet to say so (would_block()). TCP sockets are tried inside a
+  // Call only. So if nobody is inside now, whoever was has said it, and his leaving makes it seen here: the turn is looked at
+  // first. Whoever enters from now on tries after the report, and an EAGAIN that he is told is newer.
+  [[nodiscard]] bool is_known_writable() const noexcept {
+    return content() == Content::tcp && !mutex_.is_entered(Direction::write) && maybe_ready(Direction::write);
+  }
+  [[nodiscard]] std::error_code look_before_park(Direction direction) noexcept;
   void arm(std::int64_t when_ns) noexcept;
   void disarm() noexcept;
   static void on_timer(time::Timer& timer) noexcept;
   void check_timer() noexcept;
 
-  // The first two lines are what every call touches; the timer's node and the turns share them.
-  std::atomic<std::uint64_t> words_[2];
-  std::atomic<std::int64_t> deadlines_ns_[2];
-  runtime::FdMutex mutex_;
-  std::atomic<std::int64_t> armed_ns_{base::never_ns};  // when timer fires; never_ns: not armed. Stored under timer_lock_
-  std::atomic<std::int64_t> idle_ns_{0};            // 0: no idle time-out
-  std::atomic<int> fd_{-1};                         // atomic for is_stale() alone, which an event of an earlier life may call
-  std::atomic<std::uint32_t> generation_{0};
   std::atomic<std::int64_t> last_activity_ns_{0};
-  const std::uint32_t slot_;
-  std::uint16_t worker_ = 0;                        // whose poller watches it
-  bool keep_open_ = false;                          // detach(): do not close the number
-  Content content_ = Content::tcp;
+  std::atomic<std::int64_t> idle_ns_{0};            // while has_idle_timeout_
 
   // The rest: opening and closing.
+  bool keep_open_ = false;                          // detach(): do not close the number
   std::atomic<std::uintptr_t> closer_{0};           // a Waiter: whoever waits for the last caller to leave
   std::atomic<bool> watch_ended_by_hand_{false};    // lent, adopted, or a port that must be free at once
   std::atomic<bool> lingers_{false};                // see set_lingers()
@@ -250,8 +291,8 @@ static_assert(sizeof(PollDesc) <= 192, "documented in conn.h: a waiting connecti
 namespace roost::runtime {
 using detail::PollDesc;
 
-// Hands a poller's event to its descriptor, or drops it if that is of an earlier life.
-void dispatch_event(const poll::Event& event, bool is_late) noexcept;
+// Hands a poller's events to their descriptors, and drops those of an earlier life. `are_late`: see on_event().
+void dispatch_events(std::span<const poll::Event> events, bool are_late) noexcept;
 
 // Somebody waits for a descriptor without a fiber. Looks at every descriptor's state.
 [[nodiscard]] bool any_sleeper() noexcept;

@@ -15,6 +15,7 @@
 #include "base/spin_lock.h"
 #include "runtime/fd_mutex.h"
 #include "runtime/runtime_state.h"
+#include "runtime/switching.h"
 
 namespace roost::runtime {
 
@@ -81,13 +82,6 @@ void park_thread(std::int64_t until_ns) noexcept {
   self->notified.exchange(0, std::memory_order_acquire);
 }
 
-// True: the wake-up had come already.
-bool take_notification(Fiber& self) noexcept {
-  if (self.state.load(std::memory_order_acquire) != FiberState::notified) return false;
-  self.state.store(FiberState::running, std::memory_order_relaxed);
-  return true;
-}
-
 // Whoever took the fiber out of its park, before anybody else may run it.
 [[gnu::noinline]] void note_wake(Fiber& fiber) noexcept {
   const std::int64_t now = base::now_ns();
@@ -97,12 +91,6 @@ bool take_notification(Fiber& self) noexcept {
   }
   fiber.wait_since_ns.store(now, std::memory_order_relaxed);
   fiber.sample = Fiber::Sample::woken;
-}
-
-// The fiber runs again. (Woken on its way out, it was never parked.)
-[[gnu::noinline]] void end_sample(Fiber& self) noexcept {
-  if (std::exchange(self.sample, Fiber::Sample::none) != Fiber::Sample::woken) return;
-  current_worker()->counters.schedule_latencies.record(base::now_ns() - self.wait_since_ns.load(std::memory_order_relaxed));
 }
 
 // Runtime::schedule, with the common case first.
@@ -115,22 +103,18 @@ inline void make_runnable(Fiber* fiber) noexcept {
   }
 }
 
-void park_fiber(Fiber& self, Worker& worker, WaitReason reason, const void* object) noexcept {
-  self.wait_reason.store(reason, std::memory_order_relaxed);
-  self.wait_object.store(object, std::memory_order_relaxed);
-  std::int64_t since = worker.now_ns();
-  if (worker.counters.parks.get() % Worker::park_sample_every == 0) [[unlikely]] {
-    since = base::now_ns();
-    self.sample = Fiber::Sample::parked;
-  }
-  self.wait_since_ns.store(since, std::memory_order_relaxed);
-  ROOST_ASSERT(!worker.runtime().arena.has_canaries() || StackArena::canary_intact(self), "a fiber overflowed its stack");
-  worker.depart(Worker::Departure::park);
-  if (self.sample != Fiber::Sample::none) [[unlikely]] end_sample(self);
-  self.wait_reason.store(WaitReason::none, std::memory_order_relaxed);
+}  // namespace
+
+[[gnu::noinline]] void begin_sample(Fiber& self) noexcept {
+  self.wait_since_ns.store(base::now_ns(), std::memory_order_relaxed);
+  self.sample = Fiber::Sample::parked;
 }
 
-}  // namespace
+// (Woken on its way out, it was never parked.)
+[[gnu::noinline]] void end_sample(Fiber& self) noexcept {
+  if (std::exchange(self.sample, Fiber::Sample::none) != Fiber::Sample::woken) return;
+  current_worker()->counters.schedule_latencies.record(base::now_ns() - self.wait_since_ns.load(std::memory_order_relaxed));
+}
 
 const char* wait_reason_name(WaitReason reason) noexcept {
   switch (reason) {
@@ -179,7 +163,7 @@ void park(WaitReason reason, const void* object) noexcept {
   Fiber* self = worker->current();
   ROOST_DEBUG_ASSERT(self != nullptr, "the worker's loop tried to park");
   if (take_notification(*self)) return;
-  park_fiber(*self, *worker, reason, object);
+  park_fiber(*worker, *self, reason, object);
 }
 
 void park_until(WaitReason reason, std::int64_t until_ns, const void* object) noexcept {
@@ -195,7 +179,7 @@ void park_until(WaitReason reason, std::int64_t until_ns, const void* object) no
   Fiber* self = worker->current();
   if (take_notification(*self)) return;
   worker->timers.arm(*self, until_ns);
-  park_fiber(*self, *worker, reason, object);
+  park_fiber(*worker, *self, reason, object);
   time::TimerQueue::cancel(*self);
 }
 
@@ -258,7 +242,7 @@ void spend_budget() noexcept {
 void spend_budget(Direction direction, std::uint64_t bytes) noexcept {
   Worker* worker = current_worker();
   if (worker == nullptr || worker->current() == nullptr) return;
-  (direction == Direction::read ? worker->counters.bytes_in : worker->counters.bytes_out).add(bytes);
+  worker->count_bytes(direction == Direction::read, bytes);
   worker->spend_budget();
 }
 
@@ -305,7 +289,7 @@ Result<void> sleep_until(Deadline wake) {
 void yield() {
   runtime::Worker* worker = runtime::current_worker();
   if (worker == nullptr || worker->current() == nullptr) return;
-  if (worker->should_yield()) worker->depart(runtime::Worker::Departure::yield);
+  worker->yield();
 }
 
 namespace this_fiber {

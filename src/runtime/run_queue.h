@@ -48,6 +48,13 @@ class RunQueue {
     return nullptr;
   }
 
+  // Owner only. The fiber that pop() would return; null when empty. A thief may take it at any moment: a hint.
+  [[nodiscard]] Fiber* peek() const noexcept {
+    const std::uint32_t head = head_.load(std::memory_order_relaxed);
+    if (head == tail_.load(std::memory_order_relaxed)) return nullptr;
+    return slots_[head & mask].load(std::memory_order_relaxed);
+  }
+
   // Any thread: takes half of the fibers, rounded up, at most out.size(). Returns how many.
   std::uint32_t steal(std::array<Fiber*, capacity / 2>& out) noexcept {
     std::uint32_t head = head_.load(std::memory_order_acquire);

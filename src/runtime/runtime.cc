@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "runtime/fault_handler.h"
 #include "runtime/runtime_state.h"
+#include "runtime/switching.h"
 #include "runtime/watchdog.h"
 
 namespace roost::runtime {

@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <cxxabi.h>
+#include <span>
 #include <string>
 
 #include "base/assert.h"
@@ -15,6 +16,7 @@
 #include "runtime/fault_handler.h"
 #include "runtime/netpoll.h"
 #include "runtime/runtime_state.h"
+#include "runtime/switching.h"
 
 namespace roost::runtime {
 namespace {
@@ -23,7 +25,12 @@ namespace {
 constinit thread_local Worker* this_threads_worker = nullptr;
 
 constexpr std::uint64_t ids_per_block = 1024;
-constexpr std::size_t events_per_poll = 256;
+// A fiber that an event makes runnable is touched then and again when it runs, and there should be few others in between: with
+// thousands of connections its page drops out of the TLB, and finding it again costs a third of a microsecond under
+// virtualisation. So about as many are taken at once as are run before the next look; the others wait as well in the kernel.
+constexpr std::size_t events_per_poll = Worker::picks_between_looks;
+constexpr std::uint32_t queue_long = 16;  // see Worker::poll_intervals_when_long
+constexpr std::size_t room_min = 8;  // how many are taken in even where the run queue is full
 constexpr std::int64_t helper_poll_ns = 1'000'000;  // how often an idle worker looks after a stuck one
 
 }  // namespace
@@ -73,67 +80,59 @@ void Worker::loop() {
   while (Fiber* fiber = find_work()) resume(fiber);
 }
 
-// --- picking -------------------------------------------------------------------------------------------------------
+// --- looking around ------------------------------------------------------------------------------------------------
 
-inline bool Worker::time_to_look() noexcept {
-  ++picks_;
-  if (picks_ % picks_between_clocks != 0 && picks_ < picks_between_looks) [[likely]] return false;
-  return look_at_clock();
-}
-
+// Every picks_between_clocks picks.
 bool Worker::look_at_clock() noexcept {
-  const unsigned long long since = arch::cycle_counter() - last_look_cycles_;
-  if (picks_ >= picks_between_looks) {
-    picks_ = 0;
-    if (since >= runtime_.cycles_per_poll_min()) {
+  if (look_ == Look::none) {
+    const std::uint32_t picks = picks_between_clocks;
+    picks_until_look_ -= std::min(picks, picks_until_look_);
+    const unsigned long long since = arch::cycle_counter() - last_look_cycles_;
+    if (picks_until_look_ == 0) {
+      picks_until_look_ = picks_between_looks;
+      if (since >= runtime_.cycles_per_poll_min()) {
+        look_ = Look::all;
+      } else if (!runtime_.shared.empty()) {
+        look_ = Look::shared;
+      }
+    } else if (is_poll_due(since)) {
       look_ = Look::all;
-    } else if (!runtime_.shared.empty()) {
-      look_ = Look::shared;
     }
-  } else if (since >= runtime_.cycles_per_poll()) {
-    look_ = Look::all;
   }
+  // While a look is due every pick comes here.
+  picks_until_clock_ = look_ != Look::none ? 1 : std::min(picks_between_clocks, picks_until_look_);
   return look_ != Look::none;
 }
 
-inline Fiber* Worker::pick() noexcept {
-  if (look_ != Look::none || time_to_look()) [[unlikely]] return nullptr;
-  Fiber* fiber = queue.pop();
-  if (fiber != nullptr) counters.switches.add();
-  return fiber;
+// What a poll would find goes to the queue's tail. While the queue is long that can wait until it is shorter, unless what is in
+// it runs slowly and so keeps timers waiting; and each poll then finds more.
+bool Worker::is_poll_due(unsigned long long cycles_since_last) const noexcept {
+  const unsigned long long interval = runtime_.cycles_per_poll();
+  if (cycles_since_last < interval) return false;
+  return queue.size() < queue_long || cycles_since_last >= interval * poll_intervals_when_long;
+}
+
+void Worker::look_soon() noexcept {
+  look_ = Look::all;
+  picks_until_clock_ = 1;
 }
 
 // --- switching -----------------------------------------------------------------------------------------------------
 
-inline void Worker::finish_departure(arch::Arrival arrival) noexcept {
-  auto* worker = static_cast<Worker*>(arrival.data);
-  Fiber* fiber = worker->departing_;
-  if (fiber == nullptr) {
-    worker->loop_context_.sp = arrival.fctx;
-    return;
-  }
-  fiber->context.sp = arrival.fctx;
-  switch (worker->departure_) {
-    case Departure::park: {
-      worker->counters.parks.add();
-      FiberState expected = FiberState::running;
-      // Release pairs with the acquire in unpark(): whoever wakes the fiber sees its saved registers.
-      if (fiber->state.compare_exchange_strong(expected, FiberState::parked, std::memory_order_acq_rel)) return;
-      // It was woken on its way out.
-      fiber->state.store(FiberState::running, std::memory_order_relaxed);
-      worker->runtime_.schedule(fiber);
-      return;
-    }
+void Worker::yield_to(Fiber* next) noexcept {
+  counters.switches.add();
+  switch_out(next, Departure::yield);
+}
+
+// Apart from what switches mostly do: the fiber that was left has ended, or shall run elsewhere.
+[[gnu::noinline]] void Worker::finish_other_departure(Fiber* fiber) noexcept {
+  switch (departure_) {
     case Departure::yield:
-      if (worker->migrates_) [[unlikely]] {
-        worker->runtime_.schedule(fiber);
-      } else {
-        worker->push(fiber);
-      }
+      runtime_.schedule(fiber);
       return;
     case Departure::exit: {
       arch::dispose(fiber->context);
-      worker->counters.fibers_ended.add();
+      counters.fibers_ended.add();
       // Release pairs with the acquire in fiber_ended(): the result is seen. Exchange orders it against a joiner that
       // stores itself and then looks at `ended` (seq_cst on both sides).
       fiber->ended.store(true, std::memory_order_seq_cst);
@@ -142,36 +141,11 @@ inline void Worker::finish_departure(arch::Arrival arrival) noexcept {
       detail::release_fiber(fiber);
       return;
     }
+    case Departure::park:
     case Departure::none:
       break;
   }
   ROOST_ASSERT(false, "a fiber departed without a cause");
-}
-
-void Worker::depart(Departure departure) noexcept { switch_out(pick(), departure); }
-
-void Worker::yield_to(Fiber* next) noexcept {
-  counters.switches.add();
-  switch_out(next, Departure::yield);
-}
-
-void Worker::switch_out(Fiber* next, Departure departure) noexcept {
-  Fiber* self = current_.load(std::memory_order_relaxed);
-  departing_ = self;
-  departure_ = departure;
-  budget_ = 0;
-  // A fiber that parks inside a catch block, or while unwinding, takes its exceptions along. Nearly all have none.
-  if (exceptions_->any()) [[unlikely]] self->exceptions = std::exchange(*exceptions_, ExceptionState{});
-  const int saved_errno = *errno_;
-  current_.store(next, std::memory_order_relaxed);
-  const arch::Arrival arrival = arch::switch_to(self->context, next != nullptr ? next->context : loop_context_, this,
-                                                departure == Departure::exit);
-  // From here on this may be another worker's thread: `this` is stale.
-  arch::arrived(self->context);
-  finish_departure(arrival);
-  auto* here = static_cast<Worker*>(arrival.data);
-  if (self->exceptions.any()) [[unlikely]] *here->exceptions_ = std::exchange(self->exceptions, ExceptionState{});
-  *here->errno_ = saved_errno;
 }
 
 void Worker::resume(Fiber* fiber) noexcept {
@@ -200,25 +174,23 @@ void prepare_entry(Fiber& fiber) noexcept {
 
 // --- looking for work ----------------------------------------------------------------------------------------------
 
-bool Worker::should_yield() noexcept { return !queue.empty() || look_ != Look::none || time_to_look(); }
-
-void Worker::spend_budget() noexcept {
-  ++budget_;
+// Every calls_between_clocks calls.
+[[gnu::noinline]] void Worker::spend_budget_slow() noexcept {
   // A system call takes a microsecond or more, so here the counter's 10 ns do not matter.
-  if (budget_ % calls_between_clocks == 0 && look_ == Look::none &&
-      arch::cycle_counter() - last_look_cycles_ >= runtime_.cycles_per_poll()) {
-    look_ = Look::all;
-  }
+  if (look_ == Look::none && is_poll_due(arch::cycle_counter() - last_look_cycles_)) look_soon();
   if (budget_ < budget_max) [[likely]] return;
   budget_ = 0;
-  if (should_yield()) depart(Departure::yield);
+  yield();
 }
 
 Fiber* Worker::find_work() {
   for (;;) {
     if (runtime_.stopped_.load(std::memory_order_acquire)) return nullptr;
     const Look look = std::exchange(look_, Look::none);
-    if (look != Look::none) take_shared();
+    if (look != Look::none) {
+      picks_until_clock_ = std::min(picks_between_clocks, picks_until_look_);
+      take_shared();
+    }
     if (look == Look::all) poll(*this, 0);
     if (Fiber* fiber = queue.pop()) {
       if (searching_) {
@@ -240,9 +212,11 @@ bool Worker::take_shared() noexcept {
   FiberList taken;
   inbox.pop(taken, RunQueue::capacity / 2);
   if (!is_retired()) {
-    // A fair share, so that one worker does not take everything.
+    // A fair share, so that one worker does not take everything; and no more than the queue has room for, or what it
+    // cannot hold would come back here at once.
     const std::size_t share = runtime_.shared.size() / runtime_.primary_count + 1;
-    runtime_.shared.pop(taken, std::min<std::size_t>(share, RunQueue::capacity / 2));
+    const std::size_t room = std::max<std::size_t>(RunQueue::capacity - queue.size(), room_min);
+    runtime_.shared.pop(taken, std::min({share, room, std::size_t{RunQueue::capacity / 2}}));
   }
   const bool any = !taken.empty();
   while (Fiber* fiber = taken.pop_front()) push(fiber);
@@ -251,17 +225,19 @@ bool Worker::take_shared() noexcept {
 
 std::size_t Worker::poll(Worker& owner, std::int64_t until_ns) noexcept {
   std::array<poll::Event, events_per_poll> events;
-  const std::size_t count = owner.poller_->wait(events, until_ns);
+  // Nor more than the run queue has room for: what overflows is moved about, and touched once more.
+  const std::size_t room = std::max<std::size_t>(RunQueue::capacity - queue.size(), room_min);
+  const std::size_t count = owner.poller_->wait(std::span(events).first(std::min(room, events_per_poll)), until_ns);
   const std::int64_t now = base::now_ns();
   if (&owner == this) {
     last_look_cycles_ = arch::cycle_counter();
     last_look_ns_.store(now, std::memory_order_relaxed);
-    picks_ = 0;
+    picks_until_look_ = picks_between_looks;
+    picks_until_clock_ = picks_between_clocks;
   }
   counters.polls.add();
   counters.poll_events.add(count);
-  const bool late = count > 0 && owner.poller_->reports_late();
-  for (std::size_t i = 0; i < count; ++i) dispatch_event(events[i], late);
+  dispatch_events(std::span(events).first(count), count > 0 && owner.poller_->reports_late());
   return count + owner.timers.expire(now);
 }
 
@@ -327,17 +303,7 @@ void Worker::serve_for(Worker& helper) noexcept {
 
 // --- queues and stacks ---------------------------------------------------------------------------------------------
 
-void Worker::push(Fiber* fiber) noexcept {
-  if (!queue.push(fiber)) [[unlikely]] {
-    overflow(fiber);
-    return;
-  }
-  // One fiber will be run here as soon as the current one parks; waking another worker for it costs more than it gains. The
-  // watchdog catches the case where the current one does not park.
-  if (runtime_.idle_count_.load(std::memory_order_relaxed) > 0 && queue.size() > 1) [[unlikely]] runtime_.wake_one();
-}
-
-void Worker::overflow(Fiber* fiber) noexcept {
+[[gnu::noinline]] void Worker::overflow(Fiber* fiber) noexcept {
   counters.overflows.add();
   std::array<Fiber*, RunQueue::capacity / 2> half;
   const std::uint32_t count = queue.steal(half);

@@ -100,6 +100,8 @@ class Worker {
   static constexpr std::uint32_t calls_between_clocks = 4;
   static constexpr std::int64_t poll_interval_ns = 100'000;
   static constexpr std::int64_t poll_interval_min_ns = 10'000;
+  // With a long queue the 100 us become 1 ms: what a poll finds would have to wait behind it anyway.
+  static constexpr unsigned long long poll_intervals_when_long = 10;
   static constexpr std::size_t stack_cache_max = 64;
   // One park in so many is timed, exactly: that takes two readings of the clock.
   static constexpr std::uint64_t park_sample_every = 1024;
@@ -117,17 +119,23 @@ class Worker {
   // --- called by the fiber that runs on this worker ---
 
   enum class Departure : std::uint8_t { none, park, yield, exit };
-  // Switches away from the current fiber. Returns when it runs again, perhaps on another worker.
-  void depart(Departure departure) noexcept;
-  // As depart(yield), but `next` runs next. `next` must be runnable and in no queue.
+  // Switches away from the current fiber. Returns when it runs again, perhaps on another worker. (In switching.h.)
+  inline void depart(Departure departure) noexcept;
+  // Lets others run, if there are any and be it only the poller, and queues the fiber behind them. (In switching.h.)
+  inline void yield() noexcept;
+  // As yield(), but `next` runs next. `next` must be runnable and in no queue.
   void yield_to(Fiber* next) noexcept;
-  [[nodiscard]] bool should_yield() noexcept;
-  void spend_budget() noexcept;
+  void count_bytes(bool in, std::uint64_t bytes) noexcept { (in ? counters.bytes_in : counters.bytes_out).add(bytes); }
+  // A call succeeded without parking; see parking.h.
+  void spend_budget() noexcept {
+    ++budget_;
+    if (budget_ % calls_between_clocks == 0) [[unlikely]] spend_budget_slow();
+  }
 
   // --- called on this worker's thread, by fibers or the loop ---
 
-  // Makes a fiber runnable here.
-  void push(Fiber* fiber) noexcept;
+  // Makes a fiber runnable here. (In switching.h.)
+  inline void push(Fiber* fiber) noexcept;
   // A free control block with its stack, of the runtime's default class; null when there is none to be had.
   Fiber* take_stack() noexcept;
   void give_stack(Fiber* fiber) noexcept;
@@ -164,13 +172,17 @@ class Worker {
   void thread_main();
   void loop();
   void resume(Fiber* fiber) noexcept;
-  static void finish_departure(arch::Arrival arrival) noexcept;
+  static inline void finish_departure(arch::Arrival arrival) noexcept;
+  void finish_other_departure(Fiber* fiber) noexcept;
   static void fiber_entry(arch::Arrival arrival);
   friend void prepare_entry(Fiber& fiber) noexcept;
 
-  Fiber* pick() noexcept;                    // from the own queue; null also when it is time to look around
-  [[nodiscard]] bool time_to_look() noexcept;
+  inline Fiber* pick() noexcept;                    // from the own queue; null also when it is time to look around
+  [[nodiscard]] inline bool time_to_look() noexcept;
   [[nodiscard]] bool look_at_clock() noexcept;
+  [[nodiscard]] bool is_poll_due(unsigned long long cycles_since_last) const noexcept;
+  void look_soon() noexcept;                 // the next pick() finds that it is time
+  void spend_budget_slow() noexcept;
   Fiber* find_work();                        // parks the thread; null when the runtime stops
   [[nodiscard]] bool is_retired() const noexcept;  // a spare worker that is not needed now
   std::size_t poll(Worker& owner, std::int64_t until_ns) noexcept;
@@ -178,7 +190,7 @@ class Worker {
   bool take_shared() noexcept;
   void sleep() noexcept;
   void overflow(Fiber* fiber) noexcept;
-  void switch_out(Fiber* next, Departure departure) noexcept;
+  inline void switch_out(Fiber* next, Departure departure) noexcept;
 
   Runtime& runtime_;
   const unsigned index_;
@@ -193,7 +205,8 @@ class Worker {
   ExceptionState* exceptions_ = nullptr;     // this thread's __cxa_eh_globals
   int* errno_ = nullptr;                     // this thread's errno: a fiber's own value survives a change of thread
   const bool migrates_;                      // RuntimeOptions::migrate_always
-  std::uint32_t picks_ = 0;
+  std::uint32_t picks_until_clock_ = picks_between_clocks;
+  std::uint32_t picks_until_look_ = picks_between_looks;
   std::uint32_t budget_ = 0;
   unsigned long long last_look_cycles_ = 0;
   std::atomic<std::int64_t> last_look_ns_{0};

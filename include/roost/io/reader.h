@@ -103,6 +103,7 @@ class Reader final : public Source {
   std::error_code fill();
   std::error_code fill_behind_unread();
   std::error_code read_source();
+  std::error_code end_read(const Result<std::size_t>& got, std::size_t room) noexcept;
   Result<std::string_view> read_token(char delimiter, std::uint32_t bytes_max, Errc too_long);
   bool relocate(std::uint32_t capacity) noexcept;
   void forget_consumed() noexcept;

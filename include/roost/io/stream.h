@@ -10,6 +10,7 @@
 #include <span>
 #include <string_view>
 
+#include <roost/detail/function_ref.h>
 #include <roost/error.h>
 #include <roost/time/deadline.h>
 
@@ -35,6 +36,17 @@ class Source {
   virtual Result<void> wait_readable() { return {}; }
   // False when read() is known to have to wait. Never parks.
   [[nodiscard]] virtual bool maybe_readable() const noexcept { return true; }
+
+  // As read(), for a caller that holds no buffer while it waits: `room` is called when there is something to read, and says
+  // where to. An empty room is the error not_enough_memory. May call it earlier, and then waits in read().
+  virtual Result<std::size_t> read_when_ready(FunctionRef<std::span<std::byte>()> room) {
+    if (!maybe_readable()) {
+      if (auto ready = wait_readable(); !ready) return std::unexpected(ready.error());
+    }
+    const std::span<std::byte> out = room();
+    if (out.empty()) return fail(std::errc::not_enough_memory);
+    return read(out);
+  }
 
   // A way from here to `to` that is quicker than a buffer in between, for a source that knows one: at most `count` bytes, as
   // io::copy_n. Empty: there is none, and nothing was moved. io::copy asks here first and then Sink::read_from().

@@ -83,6 +83,7 @@ class Conn : public io::Stream {
   //   bad_file_descriptor    (Errc::closed) closed here, before or meanwhile
   //   operation_canceled     the runtime stops or the fiber was canceled
   Result<std::size_t> read(std::span<std::byte> out) override;
+  Result<std::size_t> read_when_ready(FunctionRef<std::span<std::byte>()> room) override;
 
   // All of `data`; parks while the peer does not take it. Returns data.size().
   // Errors: as read, of the write deadline; broken_pipe after close_write() or when the peer is gone. How much of
