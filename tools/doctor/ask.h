@@ -25,7 +25,7 @@ struct Ask {
   std::uint64_t rate = 20'000;  // connections opened in a second
   Handler handler = Handler::fiber;
   std::uint64_t user_bytes = 0;           // the server's own memory for a connection; 0: by handler
-  std::uint64_t client_user_bytes = 4'450;  // the load generator's own; it has a fiber each as well
+  std::uint64_t client_user_bytes = 470;  // the load generator's own (docs/load.md)
   bool ipv6 = false;                      // sockets of AF_INET6, dual-stack listeners too
   std::string unit;                       // the systemd unit that will run the server
 

@@ -29,7 +29,7 @@ struct Options {
   std::string rate;
   std::string handler = "fiber";
   std::string user_bytes;
-  std::string client_user_bytes = "4450";
+  std::string client_user_bytes = "470";
   bool ipv6 = false;
   std::string unit;
   std::string root;

@@ -513,7 +513,7 @@ TEST(doctor, the_forecast_adds_up_this_machines_slabs_with_their_page_rounding) 
   both.handler = Handler::on_demand;
   EXPECT_NEAR(forecast(machine, both).kernel_bytes_per_connection,
               f.kernel_bytes_server_end + f.kernel_bytes_client_end, 0.01);
-  EXPECT_DOUBLE_EQ(forecast(machine, both).user_bytes_per_connection, 600 + 4'450);
+  EXPECT_DOUBLE_EQ(forecast(machine, both).user_bytes_per_connection, 600 + 470);
 }
 
 TEST(doctor, sysfs_knows_slabs_that_slabinfo_hides_by_merging) {

@@ -33,6 +33,12 @@ constexpr std::size_t piece_bytes_max = 64 * 1024;
 // much room in its send queue. A longer one gets a fiber to write it, while its answer may already be read.
 constexpr std::size_t written_at_once_max = 4096;
 
+// A fiber that is behind its schedule gives way after so many messages or dials, so that answers are read meanwhile.
+constexpr std::uint64_t steps_at_once = 32;
+
+// Of a burst: each dial that waits for its server's answer holds a stack.
+constexpr std::uint64_t dials_at_once_max = 4096;
+
 // With a rate: due messages kept for connections that become free. Beyond it they are not sent, which the report shows.
 constexpr std::size_t backlog_max = 1'000'000;
 
@@ -65,7 +71,7 @@ std::uint64_t to_us(std::int64_t ns) { return ns <= 0 ? 0 : static_cast<std::uin
 // kernel would go on connecting by itself, and thousands of connections would time out in the server's accept queue. A burst
 // is meant to come all at once, whatever the server makes of it.
 std::int64_t openings_for(const Ramp& ramp, std::uint64_t processes, std::uint64_t share) {
-  if (ramp.shape == Ramp::Shape::burst) return static_cast<std::int64_t>(std::max<std::uint64_t>(share, 1));
+  if (ramp.shape == Ramp::Shape::burst) return static_cast<std::int64_t>(std::clamp<std::uint64_t>(share, 1, dials_at_once_max));
   return static_cast<std::int64_t>(std::clamp(ramp.rate / static_cast<double>(processes) / 4, 16.0, 256.0));
 }
 
@@ -270,6 +276,7 @@ void Client::open_connections(std::uint64_t stage_number) {
     c.state = State::dialing;
     c.by_churn = false;
     auto started = try_go({.name = "dial"}, [this, &c] { dial(c); });
+    if (n % steps_at_once == 0) yield();
     if (started) continue;
     // No memory for a stack.
     ++figures_.counters.failed;
@@ -346,7 +353,8 @@ void Client::dial(Connection& c) {
 void Client::send_by_interval(std::uint64_t stage_number) {
   const IntervalSchedule schedule = *intervals_;
   IntervalSchedule::Point point = schedule.first_after(now_ns());
-  for (; !is_over(stage_number); point = schedule.next(point)) {
+  for (std::uint64_t steps = 1; !is_over(stage_number); point = schedule.next(point), ++steps) {
+    if (steps % steps_at_once == 0) yield();
     const std::int64_t due_ns = schedule.due_ns(point);
     if (now_ns() < due_ns && !sleep_until(Deadline::from_ns(due_ns))) return;
     if (is_over(stage_number) || due_ns >= window_.end_ns) return;
@@ -373,6 +381,7 @@ void Client::send_by_interval(std::uint64_t stage_number) {
 void Client::send_by_rate(std::uint64_t stage_number) {
   const RateSchedule schedule(window_.start_ns, stage().message_rate, place_);
   for (std::uint64_t n = 0; !is_over(stage_number); ++n) {
+    if (n % steps_at_once == steps_at_once - 1) yield();
     const std::int64_t due_ns = schedule.due_ns(n);
     if (due_ns >= window_.end_ns) return;
     if (now_ns() < due_ns && (!sleep_until(Deadline::from_ns(due_ns)) || is_over(stage_number))) return;
@@ -396,6 +405,7 @@ void Client::start_loops(std::uint64_t stage_number) {
     } else {
       nudge(c);
     }
+    if (i % steps_at_once == steps_at_once - 1) yield();
   }
 }
 

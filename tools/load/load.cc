@@ -454,7 +454,7 @@ void add_load_command(CLI::App& app, int& exit_status) {
     double message_rate = 0;
   };
   auto options = std::make_shared<Given>();
-  CLI::App& load = *app.add_subcommand("load", "Opens many connections to a line echo server, pings on them, reports");
+  CLI::App& load = *app.add_subcommand("load", "Opens many connections to an echo server, sends messages on them, reports");
   using tools::add_parsed_option;
   Stage& stage = options->stages.front();
   load.add_option_function<std::vector<std::string>>(

@@ -1,15 +1,18 @@
-// `roost load`: opens many connections to a line echo server, pings on them and says what it saw.
+// `roost load`: opens many connections to an echo server, sends messages on them and says what it saw.
 //
-//   load.cc       the command line, and the parent process: starts the others, shows progress, adds up
+//   load.cc       the command line, and the parent process: starts the others, leads them through the stages, adds up
+//   stage.h       one stage: how many connections, how they come, what is sent; and the words for it
+//   scenario.h    stages from a file
 //   plan.h        decides from options and limits: how many processes, which source addresses
-//   client.h      one process's share of the connections, a fiber each, on roost
-//   payload.h     the text of each message, so that a mix-up of connections is found
+//   client.h      one process's share of the connections, on roost; connection.h one of them, without a fiber
+//   schedule.h    when messages are due; in_flight.h which answers are waited for
+//   payload.h     the bytes of each message, so that a mix-up of connections is found
 //   figures.h     what is counted, and how it travels and adds up; histogram.h its latencies
 //   timeline.h    what happened in each second
 //   progress.h    what is shown meanwhile
 //   threshold.h   conditions under which it counts as failed
 //   csv.h         the time series as a table; output.h the files
-//   report.h      the result as JSON and as text
+//   report.h      the result as JSON and as text; report_stages.h its stages and targets
 #pragma once
 
 #include <CLI/CLI.hpp>
