@@ -40,6 +40,14 @@ ordered_json percentiles(const Histogram& histogram) {
           {"max", histogram.max()}};
 }
 
+// "100 a second, 100 asked for".
+std::string churn_rates(const Record& record, std::size_t i) {
+  if (i >= stages_of(record)) return "";
+  const Stage& stage = record.options.stages[i];
+  return fmt::format("{} a second, {} asked for", format_count(rate(record.figures.stages[i].counts.churn_established, record.stages[i].run_s())),
+                     format_count(stage.churn.per_second(stage.connections)));
+}
+
 }  // namespace
 
 std::optional<double> requested_message_rate(const Record& record) {
@@ -140,6 +148,7 @@ std::string stages_text(const Record& record) {
       line("", fmt::format("{}, {} messages: {} a second, {}{}", tools::format_seconds(when.run_s()), format_count(counts.run_received),
                            format_count(rate(counts.run_received, when.run_s())), asked ? fmt::format("{} asked for: ", format_count(*asked)) : "",
                            stage.describe_messages()));
+      if (stage.churn.amount > 0) line("", "churn " + churn_rates(record, i));
       const Histogram& latency = record.figures.stages[i].latency;
       if (!latency.empty()) {
         line("", fmt::format("latency p50 {}  p99 {}  max {}", format_us(static_cast<double>(latency.percentile(0.5))),
@@ -156,14 +165,10 @@ std::string stages_text(const Record& record) {
     }
   }
   if (const Counters& c = record.figures.counters; c.churn_closed > 0) {
-    double asked = 0;
-    for (std::size_t i = 0; i < stages_of(record); ++i) {
-      const Stage& stage = record.options.stages[i];
-      asked += stage.churn.per_second(stage.connections) * record.stages[i].run_s();
-    }
-    line("churn", fmt::format("{} closed and {} dialled anew, {} failed: {} a second, {} asked for", format_count(c.churn_closed),
-                              format_count(c.churn_established), format_count(c.churn_failed), format_count(rate(c.churn_established, record.run_s())),
-                              format_count(record.run_s() > 0 ? asked / record.run_s() : 0)));
+    std::string churn = fmt::format("{} closed and {} dialled anew, {} failed", format_count(c.churn_closed), format_count(c.churn_established),
+                                    format_count(c.churn_failed));
+    if (record.options.stages.size() == 1) churn += ": " + churn_rates(record, 0);
+    line("churn", churn);
   }
   return text;
 }
