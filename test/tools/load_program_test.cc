@@ -93,7 +93,7 @@ TEST(LoadProgram, ProtocolsOtherThanLinesComeBackWhole) {
   for (const char* protocol : {"line", "length", "fixed"}) {
     for (const char* size : {"5", "64", "10-5000", "64:8,4KiB:1,200KiB:1"}) {
       const Outcome outcome =
-          run_load(echo.target(), {"--connections", "5", "--closed-loop", "--duration", "100ms", "--protocol", protocol, "--size", size});
+          run_load(echo.target(), {"--connections", "5", "--closed-loop", "--duration", "400ms", "--protocol", protocol, "--size", size});
       EXPECT_EQ(outcome.status, 0) << protocol << " " << size << ": " << outcome.err;
       EXPECT_GT(outcome.report["messages"]["run_received"], 0) << protocol << " " << size;
       EXPECT_EQ(outcome.report["messages"]["bytes_sent"], outcome.report["messages"]["bytes_received"]) << protocol << " " << size;
