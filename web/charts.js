@@ -5,7 +5,9 @@
 //     x: {kind: "elapsed"},                        // "elapsed": seconds since a start; "clock": seconds since 1970;
 //                                                  // "percentile": 1 / (1 - q), on a log axis; "log2": 1, 2, 4, ...;
 //                                                  // "category": names, with `categories: ["before", "after"]`, as bars
-//     y: {unit: "count", log: false},              // "count", "rate", "us", "bytes", "percent" (0 to 100), "seconds"
+//                                                  // marks: [{at, name}] stand as upright lines; charts of one `sync` share
+//                                                  // their cursor and zoom
+//     y: {unit: "count", log: false},              // "count", "rate", "us", "bytes", "percent" (0 to 100; open: or more), "seconds"
 //     xs: [0, 1, 2],                               // not for categories
 //     series: [{label: "sent", values: [1, 2, null], fill: true, step: true, color: "c2"}],   // all but the first two optional
 //     height: 220,
@@ -86,10 +88,16 @@ const roost = (() => {
 
   function x_axis(spec) {
     switch (spec.x.kind) {
-      case "elapsed": return {incrs: elapsed_steps, values: (_, splits) => splits.map(format.seconds)};
+      case "elapsed": return {incrs: elapsed_steps, values: (_, splits) => splits.map((v) => format.seconds(v).replace(/ (min|h)$/, ""))};
       case "clock": return {};
       case "percentile": return {
-        splits: (u) => [1, 2, 4, ...Array.from({length: 12}, (_, i) => 10 ** (i + 1))].filter((x) => x <= u.scales.x.max * 1.0001),
+        splits: (u) => {
+          const decade = u.bbox.width / devicePixelRatio / Math.max(Math.log10(u.scales.x.max), 1);
+          const step = Math.max(Math.ceil(56 / decade), 1);  // so that labels do not touch
+          const tens = Array.from({length: 13}, (_, i) => 10 ** i).filter((x, i) => x <= u.scales.x.max * 1.0001 && i % step === 0);
+          // The median has its place where there is one.
+          return decade * Math.log10(2) > 40 ? [1, 2, ...tens.slice(1)] : tens;
+        },
         filter: (_, splits) => splits,
         values: (_, splits) => splits.map(format.percentile),
         space: 20,
@@ -116,8 +124,8 @@ const roost = (() => {
       return (u, min, max) => (min === null || max === null ? [1, 1000]
         : [10 ** Math.floor(Math.log10(Math.max(min, 1e-3))), 10 ** Math.max(Math.ceil(Math.log10(max) - 1e-9), Math.floor(Math.log10(Math.max(min, 1e-3))) + 1)]);
     }
-    if (spec.y.unit === "percent") return () => [0, 100];
-    return (u, min, max) => [Math.min(0, min ?? 0), (max ?? 0) > 0 ? max * 1.06 : 1];
+    if (spec.y.unit === "percent" && !spec.y.open) return () => [0, 100];
+    return (u, min, max) => [Math.min(0, min ?? 0), (max ?? 0) > 0 ? max * (spec.x.marks ? 1.16 : 1.06) : 1];  // names of marks stand above
   }
 
   // Bars of several series stand side by side within their category.
@@ -131,6 +139,35 @@ const roost = (() => {
     });
   }
 
+  // Upright lines with a name each, where something began.
+  function draw_marks(u, marks) {
+    const {ctx, bbox} = u;
+    ctx.save();
+    ctx.strokeStyle = ctx.fillStyle = color("muted");
+    ctx.lineWidth = devicePixelRatio;
+    ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
+    ctx.font = 11 * devicePixelRatio + "px " + getComputedStyle(document.body).fontFamily;
+    ctx.textAlign = "left";
+    ctx.textBaseline = "top";
+    let free = bbox.left;  // names do not overwrite each other
+    for (const {at, name} of marks) {
+      const x = u.valToPos(at, "x", true);
+      if (x < bbox.left - 1 || x > bbox.left + bbox.width + 1) continue;
+      if (x > bbox.left + 2) {
+        ctx.beginPath();
+        ctx.moveTo(x, bbox.top);
+        ctx.lineTo(x, bbox.top + bbox.height);
+        ctx.stroke();
+      }
+      const text_width = ctx.measureText(name).width;
+      const begin = x + 4 * devicePixelRatio;
+      if (begin < free || begin + text_width > bbox.left + bbox.width) continue;
+      ctx.fillText(name, begin, bbox.top + 2 * devicePixelRatio);
+      free = begin + text_width + 6 * devicePixelRatio;
+    }
+    ctx.restore();
+  }
+
   function options(spec, width) {
     const value = (text) => (u, v) => text(v);
     const text_of_x = spec.x.kind === "category" ? (v) => spec.x.categories[v] ?? "–"
@@ -141,13 +178,13 @@ const roost = (() => {
     return {
       width,
       height: spec.height ?? 220,
-      padding: [10, 14, 0, 0],
+      padding: [10, 18, 0, 0],
       scales: {
         x: {...x_scale[spec.x.kind], range: x_range(spec)},
         y: {distr: spec.y.log ? 3 : 1, range: y_range(spec)},
       },
       axes: [
-        {...axis, ...x_axis(spec), grid: {...axis.grid, ...(x_axis(spec).grid ?? {})}},
+        {...axis, size: 30, ...x_axis(spec), grid: {...axis.grid, ...(x_axis(spec).grid ?? {})}},
         {
           ...axis,
           values: (_, splits) => splits.map((v) => (v === null ? "" : y(v))),
@@ -171,7 +208,8 @@ const roost = (() => {
           };
         }),
       ],
-      cursor: {y: false, drag: {x: !is_bars, y: false}, points: {size: 7}},
+      cursor: {y: false, drag: {x: !is_bars, y: false}, points: {size: 7}, ...(spec.x.sync ? {sync: {key: spec.x.sync}} : {})},
+      hooks: {draw: spec.x.marks ? [(u) => draw_marks(u, spec.x.marks)] : []},
       legend: {markers: {width: 0, fill: (u, i) => color(spec.series[i - 1]?.color ?? "c" + ((i - 1) % 6 + 1))}},
     };
   }
@@ -198,10 +236,11 @@ const roost = (() => {
     draw();
     drawn.add(draw);
     root.dataset.charts = String(drawn.size);
-    new ResizeObserver(() => {
+    // In the next frame: a chart that is drawn within the notification can change the sizes that it is about.
+    new ResizeObserver(() => requestAnimationFrame(() => {
       const width = place.clientWidth;
       if (width > 0 && width !== plot.width) plot.setSize({width, height: plot.height});
-    }).observe(place);
+    })).observe(place);
     return {
       update(xs, values) {
         spec.xs = xs;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -233,6 +234,40 @@ PortRange local_port_range() {
   range.first = first;
   range.last = last;
   return range;
+}
+
+MachineFacts read_machine_facts() {
+  MachineFacts facts;
+  utsname name{};
+  if (::uname(&name) == 0) facts.kernel = fmt::format("{} {} {}", name.sysname, name.release, name.machine);
+  const std::string cpuinfo = read_file("/proc/cpuinfo");
+  facts.processor = "unknown";
+  if (const std::size_t at = cpuinfo.find("model name"); at != std::string::npos) {
+    const std::size_t begin = std::min(cpuinfo.find(": ", at), cpuinfo.size() - 2) + 2;
+    facts.processor = cpuinfo.substr(begin, cpuinfo.find('\n', begin) - begin);
+  }
+  facts.processors = static_cast<unsigned>(std::max(::sysconf(_SC_NPROCESSORS_ONLN), 1L));
+  facts.memory_bytes = number_after(read_file("/proc/meminfo"), "MemTotal:").value_or(0) * 1024;
+  return facts;
+}
+
+std::string command_line() {
+  const std::string arguments = read_file("/proc/self/cmdline");
+  std::string line;
+  for (std::size_t at = 0; at < arguments.size();) {
+    const std::string argument = arguments.substr(at, arguments.find('\0', at) - at);
+    at += argument.size() + 1;
+    if (!line.empty()) line += ' ';
+    constexpr std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:=,%+@[]";
+    if (!argument.empty() && argument.find_first_not_of(plain) == std::string::npos) {
+      line += argument;
+      continue;
+    }
+    line += '\'';
+    for (const char c : argument) line += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    line += '\'';
+  }
+  return line;
 }
 
 unsigned processor_count() {

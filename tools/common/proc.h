@@ -67,6 +67,17 @@ struct PortRange {
 };
 PortRange local_port_range();
 
+struct MachineFacts {
+  std::string kernel;      // "Linux 6.18.0 x86_64"
+  std::string processor;   // its model; "unknown" where the kernel does not tell
+  unsigned processors = 1;
+  std::uint64_t memory_bytes = 0;
+};
+MachineFacts read_machine_facts();
+
+// This process's command line as a shell would take it again.
+std::string command_line();
+
 // Processors this process may use, by its affinity mask; at least 1.
 unsigned processor_count();
 

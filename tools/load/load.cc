@@ -30,6 +30,7 @@
 #include "tools/load/client.h"
 #include "tools/load/csv.h"
 #include "tools/load/figures.h"
+#include "tools/load/html.h"
 #include "tools/load/output.h"
 #include "tools/load/plan.h"
 #include "tools/load/progress.h"
@@ -309,6 +310,9 @@ void Conductor::dismiss() {
 int Conductor::conduct() {
   record_.options = options_;
   record_.plan = plan_;
+  record_.command = tools::command_line();
+  record_.started = std::chrono::system_clock::now();
+  record_.machine = tools::read_machine_facts();
   if (options_.server_pid != 0) server_ = tools::process_tree(static_cast<pid_t>(options_.server_pid));
   server_before_ = tools::read_usage(server_);
   kernel_before_ = tools::read_kernel_memory();
@@ -372,18 +376,19 @@ std::expected<Plan, std::string> checked_plan(const LoadOptions& options) {
 struct Outputs {
   std::optional<OutputFile> json;
   std::optional<OutputFile> csv;
+  std::optional<OutputFile> html;
 
   std::expected<void, std::string> open(const LoadOptions& options);
   // Whether one of them is standard output, which then has nothing else.
   [[nodiscard]] bool take_standard_output() const {
     return std::ranges::any_of(all(), [](const auto* output) { return *output && (*output)->is_standard_output(); });
   }
-  [[nodiscard]] std::array<const std::optional<OutputFile>*, 2> all() const { return {&json, &csv}; }
+  [[nodiscard]] std::array<const std::optional<OutputFile>*, 3> all() const { return {&json, &csv, &html}; }
 };
 
 std::expected<void, std::string> Outputs::open(const LoadOptions& options) {
   const std::tuple<std::optional<OutputFile>*, const char*, const std::string*> wanted[] = {
-      {&json, "--json", &options.json_path}, {&csv, "--csv", &options.csv_path}};
+      {&json, "--json", &options.json_path}, {&csv, "--csv", &options.csv_path}, {&html, "--html", &options.html_path}};
   std::map<std::string, std::string> taken;
   for (const auto& [output, option, path] : wanted) {
     if (path->empty()) continue;
@@ -427,6 +432,7 @@ int execute(const LoadOptions& options) {
     }
   };
   write(outputs.json, [&] { return to_json(record).dump(2) + '\n'; });
+  write(outputs.html, [&] { return to_html(record); });
   write(outputs.csv, [&] { return to_csv(record.timeline); });
   return status;
 }
@@ -506,6 +512,7 @@ void add_load_command(CLI::App& app, int& exit_status) {
                     "Processes to spread over; auto: as many as the descriptor limit makes necessary");
   load.add_option("--json", options->json_path, "Write the report as JSON; - is standard output")->type_name("FILE");
   load.add_option("--csv", options->csv_path, "Write what happened in each second as a table")->type_name("FILE");
+  load.add_option("--html", options->html_path, "Write the report as a page with charts, readable offline")->type_name("FILE");
   load.add_option_function<std::vector<std::string>>(
           "--fail-if",
           [options](const std::vector<std::string>& texts) {

@@ -11,7 +11,7 @@
 //   timeline.h    what happened in each second
 //   progress.h    what is shown meanwhile
 //   threshold.h   conditions under which it counts as failed
-//   csv.h         the time series as a table; output.h the files
+//   csv.h         the time series as a table; html.h the report as a page; output.h the files
 //   report.h      the result as JSON and as text; report_stages.h its stages and targets
 #pragma once
 

@@ -1,6 +1,7 @@
 // The result of a load as JSON and as text.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -51,6 +52,9 @@ struct Record {
   bool interrupted = false;
   std::vector<std::string> lost_processes;  // how each process ended that did not end by itself
   std::string given_up;                  // why the load was ended early; empty if it was not
+  std::string command;                   // as it was called
+  std::chrono::system_clock::time_point started;
+  tools::MachineFacts machine;
   std::vector<Outcome> outcomes;         // of options.fail_if, once all else is known
 
   // Connections that the first stage's ramp established.
