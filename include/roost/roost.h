@@ -3,6 +3,7 @@
 
 #include <roost/error.h>
 #include <roost/fiber_local.h>
+#include <roost/fiber_dump.h>
 #include <roost/go.h>
 #include <roost/io/copy.h>
 #include <roost/io/limit.h>

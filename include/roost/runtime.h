@@ -75,6 +75,10 @@ struct RuntimeOptions {
   // process prints the fibers and ends with status 2 (as Go's does) instead of hanging.
   bool detect_deadlock = true;
 
+  // Print all fibers, grouped by their stack, on standard error at SIGQUIT (Ctrl-\ in a terminal, kill -QUIT), and go on
+  // (roost/fiber_dump.h). Costs a thread that sleeps. Off: SIGQUIT ends the process, as the system has it.
+  bool dump_on_sigquit = false;
+
   // Debugging: move a fiber to another worker at every suspension. Shows code that keeps thread-locals across a park.
   bool migrate_always = false;
 };

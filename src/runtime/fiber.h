@@ -7,8 +7,10 @@
 //   from \ to   running                      notified            parked
 //   running     -                            unpark()            the worker, after switching away
 //   notified    park(), or the worker        -                   -
-//   parked      unpark(), who then queues it -                   -
-// "running" covers waiting in a run queue. A wake-up that comes before the park is kept as "notified", so none is lost.
+//   parked      unpark(), who then queues it -                   -                   (examined: begin_examination())
+//   examined    -                            unpark()            end_examination()
+// "running" covers waiting in a run queue. A wake-up that comes before the park is kept as "notified", so none is lost; so is
+// one that comes while somebody looks at the stack of a parked fiber ("examined"), who then queues it.
 #pragma once
 
 #include <atomic>
@@ -22,7 +24,7 @@
 
 namespace roost::runtime {
 
-enum class FiberState : std::uint32_t { running = 0, notified = 1, parked = 2 };
+enum class FiberState : std::uint32_t { running = 0, notified = 1, parked = 2, examined = 3 };
 
 // Why a fiber is parked: for dumps, metrics and the deadlock detector.
 enum class WaitReason : std::uint8_t {
@@ -49,6 +51,7 @@ enum class WaitReason : std::uint8_t {
   resolver,
   shutdown,
 };
+inline constexpr std::size_t wait_reason_count = static_cast<std::size_t>(WaitReason::shutdown) + 1;
 [[nodiscard]] const char* wait_reason_name(WaitReason reason) noexcept;
 // A descriptor or a timer may end it: no deadlock however long it lasts.
 [[nodiscard]] constexpr bool is_external(WaitReason reason) noexcept {

@@ -223,6 +223,7 @@ void PollDesc::wake_waiter(Direction direction, std::uint64_t word) noexcept {
   }
   // A sleeper cannot look for itself whether it was meant, so it is woken by whoever takes it out, and only once.
   if (!words_[index_of(direction)].compare_exchange_strong(word, is_state, std::memory_order_acq_rel)) return;
+  runtime::Runtime::note_sleeper_woken();
   auto* sleeper = reinterpret_cast<Sleeper*>(word & ~sleeper_tag);
   sleeper->wake(*sleeper);
 }
@@ -308,6 +309,7 @@ void PollDesc::post_edge(Direction direction, bool is_hangup) noexcept {
   } while (!word.compare_exchange_weak(old, next, std::memory_order_acq_rel, std::memory_order_relaxed));
   if ((old & is_state) != 0) return;
   if (is_sleeper(old)) {
+    runtime::Runtime::note_sleeper_woken();
     auto* sleeper = reinterpret_cast<Sleeper*>(old & ~sleeper_tag);
     sleeper->wake(*sleeper);
   } else {
@@ -331,6 +333,7 @@ bool PollDesc::sleep(Sleeper& sleeper) noexcept {
       break;
     }
   }
+  runtime::count(&runtime::WorkerCounters::sleepers_begun);
   // From here on the sleeper may have been woken, and be gone; this state stays valid memory, and arming it for nothing
   // does no harm. As in wait(): published first, then looked at what may have changed.
   if (armed_ns_.load(std::memory_order_seq_cst) > limit) arm(limit);
@@ -341,7 +344,9 @@ bool PollDesc::sleep(Sleeper& sleeper) noexcept {
 bool PollDesc::take_sleeper() noexcept {
   std::atomic<std::uint64_t>& word = words_[index_of(Direction::read)];
   std::uint64_t old = word.load(std::memory_order_acquire);
-  return is_sleeper(old) && word.compare_exchange_strong(old, is_state, std::memory_order_acq_rel);
+  if (!is_sleeper(old) || !word.compare_exchange_strong(old, is_state, std::memory_order_acq_rel)) return false;
+  runtime::Runtime::note_sleeper_woken();
+  return true;
 }
 
 // The poller may report what was so when the event was queued, and by now somebody has read it all: then a sleeper sleeps on. An

@@ -43,6 +43,10 @@
 #include "runtime/fiber.h"
 #include "time/timer_queue.h"
 
+namespace roost::runtime {
+struct DebugDescriptionOffsets;
+}
+
 namespace roost::detail {
 
 // What bytes are to a descriptor, and so what a short read proves: a TCP socket is empty after one; anything else may
@@ -221,6 +225,7 @@ class alignas(64) PollDesc : private PollDescHot, public time::Timer {
 
  private:
   friend class PollDescSlab;
+  friend struct runtime::DebugDescriptionOffsets;
 
   static constexpr std::uint64_t is_state = 1;
   static constexpr std::uint64_t ready = 2;

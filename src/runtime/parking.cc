@@ -223,6 +223,23 @@ void unpark_and_yield_to(Fiber* fiber) noexcept {
   worker->yield_to(fiber);
 }
 
+bool begin_examination(Fiber& fiber) noexcept {
+  FiberState parked = FiberState::parked;
+  // Acquire pairs with the release that marked it parked: its registers are saved.
+  return fiber.state.compare_exchange_strong(parked, FiberState::examined, std::memory_order_acq_rel);
+}
+
+void end_examination(Fiber& fiber) noexcept {
+  FiberState examined = FiberState::examined;
+  // Release pairs with the acquire in unpark(): what was read here was read before the fiber runs on.
+  if (fiber.state.compare_exchange_strong(examined, FiberState::parked, std::memory_order_acq_rel)) return;
+  // Woken meanwhile: unpark() has left "notified", and the rest of its work to us. Acquire pairs with its release, also of one
+  // that comes just now: the fiber must see what it was woken for.
+  fiber.state.exchange(FiberState::running, std::memory_order_acquire);
+  if (fiber.sample != Fiber::Sample::none) [[unlikely]] note_wake(fiber);
+  make_runnable(&fiber);
+}
+
 bool current_is_canceled() noexcept {
   const Fiber* self = current_fiber();
   return self != nullptr && self->is_canceled();

@@ -54,6 +54,12 @@ inline void unpark(Fiber* fiber) noexcept { unpark(Waiter(fiber)); }
 // the tail of the run queue. On a plain thread it is unpark().
 void unpark_and_yield_to(Fiber* fiber) noexcept;
 
+// Holds a parked fiber still for a moment, so that its stack and what it waits for can be read while everybody else runs on: a
+// wake-up that comes meanwhile is carried out by end_examination(). False: it is not parked. Any thread; a few microseconds
+// at most, and the caller must not park in between.
+[[nodiscard]] bool begin_examination(Fiber& fiber) noexcept;
+void end_examination(Fiber& fiber) noexcept;
+
 // The calling fiber was canceled, its context is done, or the runtime stops. False on plain threads.
 [[nodiscard]] bool current_is_canceled() noexcept;
 // What its calls that park must fail with: Errc::canceled, or Errc::deadline_exceeded when it is only that its context's

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <system_error>
 
@@ -17,7 +18,9 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "runtime/dump_signal.h"
 #include "runtime/fault_handler.h"
+#include "runtime/fiber_dump.h"
 #include "runtime/runtime_state.h"
 #include "runtime/switching.h"
 #include "runtime/watchdog.h"
@@ -159,6 +162,9 @@ int Runtime::run(FunctionRef<int()> main) {
     }
   }
 
+  std::optional<DumpSignal> dump_signal;
+  if (options.dump_on_sigquit) dump_signal.emplace(*this);
+
   int status = 0;
   auto root = go(SpawnOptions{.name = "main"}, [&] {
     status = main();
@@ -185,8 +191,9 @@ int Runtime::run(FunctionRef<int()> main) {
   }
   if (!left) report_stragglers();
 
-  // Nobody may touch a worker from outside any more when they are destroyed: first the watchdog's thread goes, then those of
-  // blocking(). The watchdog itself stays until the workers, which report to it, are joined.
+  // Nobody may touch a worker from outside any more when they are destroyed: first the threads of the dump and of the watchdog
+  // go, then those of blocking(). The watchdog itself stays until the workers, which report to it, are joined.
+  dump_signal.reset();
   watchdog_->stop();
   bool stuck_thread = !left && blocking.outstanding() > 0;
   if (!stuck_thread) blocking.stop();
@@ -208,17 +215,9 @@ int Runtime::run(FunctionRef<int()> main) {
 }
 
 void Runtime::report_stragglers() {
-  fmt::print(stderr, "roost: {} fibers did not leave within {} ms after main returned:\n", live_fibers(),
-             options.shutdown_grace.count());
-  int shown = 0;
-  arena.for_each([&](Fiber& fiber) {
-    if (!fiber.live.load(std::memory_order_acquire) || fiber.ended.load(std::memory_order_acquire)) return;
-    if (++shown > 20) return;
-    const bool parked = fiber.state.load(std::memory_order_acquire) == FiberState::parked;
-    fmt::print(stderr, "  {}: {}\n", describe_fiber(fiber),
-               parked ? wait_reason_name(fiber.wait_reason.load(std::memory_order_relaxed)) : "running");
-  });
-  if (shown > 20) fmt::print(stderr, "  ... and {} more\n", shown - 20);
+  const std::uint64_t left = live_fibers();
+  fmt::print(stderr, "roost: {} {} did not leave within {} ms after main returned: {}", left, left == 1 ? "fiber" : "fibers",
+             options.shutdown_grace.count(), to_text(collect_fibers(*this, {})));
 }
 
 // --- fibers --------------------------------------------------------------------------------------------------------
@@ -283,6 +282,34 @@ std::uint64_t Runtime::live_fibers() const noexcept {
   for (unsigned i = 0; i < count; ++i) ended += worker(i).counters.fibers_ended.get();
   for (unsigned i = 0; i < count; ++i) started += worker(i).counters.fibers_started.get();
   return started + external_started_.load(std::memory_order_seq_cst) - ended;
+}
+
+// Ends first, so that what ends in between is counted as waiting, never as less than none.
+std::uint64_t Runtime::waiting(WaitReason reason) const noexcept {
+  const auto index = static_cast<std::size_t>(reason);
+  const unsigned count = worker_count();
+  std::uint64_t ended = 0;
+  std::uint64_t begun = 0;
+  for (unsigned i = 0; i < count; ++i) ended += worker(i).counters.waits_ended[index].get();
+  for (unsigned i = 0; i < count; ++i) begun += worker(i).counters.waits_begun[index].get();
+  return begun > ended ? begun - ended : 0;
+}
+
+std::uint64_t Runtime::sleepers() const noexcept {
+  const unsigned count = worker_count();
+  std::uint64_t ended = external_sleepers_ended_.load(std::memory_order_relaxed);
+  std::uint64_t begun = 0;
+  for (unsigned i = 0; i < count; ++i) ended += worker(i).counters.sleepers_ended.get();
+  for (unsigned i = 0; i < count; ++i) begun += worker(i).counters.sleepers_begun.get();
+  return begun > ended ? begun - ended : 0;
+}
+
+void Runtime::note_sleeper_woken() noexcept {
+  if (Worker* worker = current_worker()) {
+    worker->counters.sleepers_ended.add();
+  } else if (Runtime* runtime = current()) {
+    runtime->external_sleepers_ended_.fetch_add(1, std::memory_order_relaxed);
+  }
 }
 
 // --- sleeping and waking -------------------------------------------------------------------------------------------

@@ -52,6 +52,12 @@ class Runtime {
   void cancel_all() noexcept;
   [[nodiscard]] bool stopping() const noexcept { return stopping_.load(std::memory_order_acquire); }
   [[nodiscard]] std::uint64_t live_fibers() const noexcept;
+  // Fibers that wait for this, those included that were woken and have not run yet. Adds up the workers' counters.
+  [[nodiscard]] std::uint64_t waiting(WaitReason reason) const noexcept;
+  // Connections that wait without a fiber.
+  [[nodiscard]] std::uint64_t sleepers() const noexcept;
+  // One of them is woken, by whatever thread.
+  static void note_sleeper_woken() noexcept;
   [[nodiscard]] RuntimeStats stats() const noexcept;
   // After run(): a worker's thread is still held by a fiber, so nothing may be destroyed.
   [[nodiscard]] bool is_abandoned() const noexcept { return abandoned_; }
@@ -101,6 +107,7 @@ class Runtime {
   std::atomic<std::uint64_t> external_started_{0};   // fibers started from plain threads
   std::atomic<std::uint64_t> external_wakes_{0};     // unparks by plain threads: no deadlock can be concluded any more
   std::atomic<unsigned> visitors_{0};                // plain threads inside schedule()
+  std::atomic<std::uint64_t> external_sleepers_ended_{0};
   std::atomic<std::uint64_t> worker_wakes_{0};
   std::atomic<std::uint64_t> stuck_total_{0};
 

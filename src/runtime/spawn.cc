@@ -41,7 +41,10 @@ NewFiber new_fiber(std::size_t task_bytes, std::size_t stack_bytes, const char* 
   } else {
     runtime->arena.take(size_class, &fiber, 1);
   }
-  if (fiber == nullptr) return {};
+  if (fiber == nullptr) {
+    runtime::count(&runtime::WorkerCounters::fiber_start_failures);
+    return {};
+  }
 
   std::uintptr_t top = reinterpret_cast<std::uintptr_t>(fiber);
   void* task;
@@ -50,6 +53,7 @@ NewFiber new_fiber(std::size_t task_bytes, std::size_t stack_bytes, const char* 
     task = ::operator new(task_bytes, std::align_val_t(64), std::nothrow);
     if (task == nullptr) {
       runtime->arena.give(size_class, &fiber, 1);
+      runtime::count(&runtime::WorkerCounters::fiber_start_failures);
       return {};
     }
   } else {

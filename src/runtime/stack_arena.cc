@@ -7,6 +7,7 @@
 #include <new>
 
 #include "base/clock.h"
+#include "runtime/debug_description.h"
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102  // include/uapi/asm-generic/mman-common.h, since Linux 6.13
@@ -15,14 +16,11 @@
 namespace roost::runtime {
 namespace {
 
-// Offsets of control blocks within their page: `colours` steps of 128 bytes. Tops at one offset would all map to
-// the same sets of L1 (64 sets of 64 bytes are one page), eight ways deep.
-constexpr std::size_t colours = 8;
-constexpr std::size_t colour_step = 128;
-
 constexpr std::size_t canary_words = 8;
 
 }  // namespace
+
+StackArena::StackArena() noexcept { describe_to_debuggers(regions_, &region_count_); }
 
 StackArena& StackArena::instance() noexcept {
   static auto* arena = new StackArena;  // never destroyed: see the header

@@ -57,6 +57,9 @@ class StackArena {
   [[nodiscard]] static bool canary_intact(const Fiber& fiber) noexcept;
 
  private:
+  friend struct DebugDescriptionOffsets;
+  StackArena() noexcept;
+
   struct Region {
     std::byte* base;
     std::size_t bytes;
@@ -80,6 +83,10 @@ class StackArena {
   Fiber* carve(int size_class) noexcept;
   Region* open_region(int size_class) noexcept;
   bool install_guard(std::byte* page) noexcept;
+  // Offsets of control blocks within their page: `colours` steps of 128 bytes. Tops at one offset would all map to
+  // the same sets of L1 (64 sets of 64 bytes are one page), eight ways deep.
+  static constexpr std::size_t colours = 8;
+  static constexpr std::size_t colour_step = 128;
   static Fiber* control_block(std::byte* slot, int size_class, std::size_t index) noexcept;
 
   SizeClass classes_[class_count];

@@ -82,7 +82,7 @@ inline void Worker::finish_departure(arch::Arrival arrival) noexcept {
   worker->runtime_.schedule(fiber);
 }
 
-inline void Worker::switch_out(Fiber* next, Departure departure) noexcept {
+inline Worker& Worker::switch_out(Fiber* next, Departure departure) noexcept {
   Fiber* self = current_.load(std::memory_order_relaxed);
   departing_ = self;
   departure_ = departure;
@@ -99,9 +99,10 @@ inline void Worker::switch_out(Fiber* next, Departure departure) noexcept {
   auto* here = static_cast<Worker*>(arrival.data);
   if (self->exceptions.any()) [[unlikely]] *here->exceptions_ = std::exchange(self->exceptions, ExceptionState{});
   *here->errno_ = saved_errno;
+  return *here;
 }
 
-inline void Worker::depart(Departure departure) noexcept { switch_out(pick(), departure); }
+inline Worker& Worker::depart(Departure departure) noexcept { return switch_out(pick(), departure); }
 
 inline void Worker::yield() noexcept {
   Fiber* next = nullptr;
@@ -134,7 +135,9 @@ inline void park_fiber(Worker& worker, Fiber& self, WaitReason reason, const voi
   self.wait_since_ns.store(worker.now_ns(), std::memory_order_relaxed);
   if (worker.counters.parks.get() % Worker::park_sample_every == 0) [[unlikely]] begin_sample(self);
   ROOST_ASSERT(!worker.runtime().arena.has_canaries() || StackArena::canary_intact(self), "a fiber overflowed its stack");
-  worker.depart(Worker::Departure::park);
+  worker.counters.waits_begun[static_cast<std::size_t>(reason)].add();
+  Worker& here = worker.depart(Worker::Departure::park);
+  here.counters.waits_ended[static_cast<std::size_t>(reason)].add();
   if (self.sample != Fiber::Sample::none) [[unlikely]] end_sample(self);
   self.wait_reason.store(WaitReason::none, std::memory_order_relaxed);
 }

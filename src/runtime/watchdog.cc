@@ -17,7 +17,8 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/sanitizer.h"
-#include "base/symbol.h"
+#include "base/symbol_table.h"
+#include "runtime/fiber_dump.h"
 #include "runtime/netpoll.h"
 
 namespace roost::runtime {
@@ -92,18 +93,13 @@ void install_capture() {
 
 std::string format_frames(std::span<void* const> frames) {
   std::string text;
-  for (void* frame : frames) {
-    std::array<char, 512> line;
-    text += "    ";
-    text += base::describe_address(frame, line);
-    text += '\n';
-  }
+  for (void* frame : frames) text += "    " + base::describe_function(frame) + "\n";
   return text;
 }
 
 }  // namespace
 
-std::string capture_running_stack(Worker& worker) {
+std::vector<void*> capture_running_stack(Worker& worker) {
   install_capture();
   std::lock_guard lock(capture.mutex);
   capture.state.store(1, std::memory_order_release);
@@ -111,7 +107,8 @@ std::string capture_running_stack(Worker& worker) {
   for (int tries = 0; tries < 200; ++tries) {
     if (capture.state.load(std::memory_order_acquire) == 2) {
       capture.state.store(0, std::memory_order_relaxed);
-      return format_frames(std::span<void* const>(capture.frames.data(), capture.count.load(std::memory_order_relaxed)));
+      const std::span<void* const> frames(capture.frames.data(), capture.count.load(std::memory_order_relaxed));
+      return {frames.begin(), frames.end()};
     }
     timespec pause{.tv_sec = 0, .tv_nsec = 100'000};
     ::nanosleep(&pause, nullptr);
@@ -230,7 +227,7 @@ void Watchdog::look_at(Worker& worker, Seen& seen, std::int64_t now) {
 }
 
 void Watchdog::report(Worker& worker, const Seen& seen, std::int64_t now) {
-  const std::string stack = capture_running_stack(worker);
+  const std::string stack = format_frames(capture_running_stack(worker));
   const Fiber* fiber = worker.current();
   if (fiber == nullptr || fiber != seen.fiber) return;  // it went on in the meantime
   const char* name = fiber->name.load(std::memory_order_relaxed);
@@ -258,7 +255,8 @@ bool Watchdog::has_foreign_threads() const noexcept {
   constexpr std::uint64_t others = 2;  // the one that called run(), and this one
 #endif
   const std::uint64_t threads = tasks.st_nlink - 2;  // a directory each, beside "." and ".."
-  return threads > runtime_.worker_count() + runtime_.blocking.threads() + others;
+  const std::uint64_t dumping = runtime_.options.dump_on_sigquit ? 1 : 0;
+  return threads > runtime_.worker_count() + runtime_.blocking.threads() + dumping + others;
 }
 
 void Watchdog::check_deadlock() {
@@ -284,13 +282,7 @@ void Watchdog::check_deadlock() {
 
   fmt::print(stderr, "roost: deadlock: every fiber waits for another one, and no descriptor, timer or blocking call is left "
                      "to wake any\n");
-  int shown = 0;
-  runtime_.arena.for_each([&](Fiber& fiber) {
-    if (!fiber.live.load(std::memory_order_acquire) || ++shown > 100) return;
-    fmt::print(stderr, "  {} waits: {}\n", describe_fiber(fiber),
-               wait_reason_name(fiber.wait_reason.load(std::memory_order_relaxed)));
-  });
-  if (shown > 100) fmt::print(stderr, "  ... and {} more\n", shown - 100);
+  fmt::print(stderr, "{}", to_text(collect_fibers(runtime_, {})));
   std::fflush(stderr);
   std::_Exit(2);
 }

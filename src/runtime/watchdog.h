@@ -57,10 +57,10 @@ class Watchdog {
   std::thread thread_;
 };
 
-// The stack of the fiber that runs on `worker` at this moment, one frame a line; what could be had. For any thread but a
-// worker's own: it interrupts the worker with a signal.
-[[nodiscard]] std::string capture_running_stack(Worker& worker);
-// The stack of a parked fiber, by its saved frame pointer.
+// The stack of the fiber that runs on `worker` at this moment, as return addresses, innermost first; what could be had. For any
+// thread but a worker's own: it interrupts the worker with a signal.
+[[nodiscard]] std::vector<void*> capture_running_stack(Worker& worker);
+// "fiber 17 (accept)".
 [[nodiscard]] std::string describe_fiber(const Fiber& fiber);
 
 }  // namespace roost::runtime

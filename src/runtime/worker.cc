@@ -56,6 +56,7 @@ void Worker::join_thread() {
 void Worker::thread_main() {
   this_threads_worker = this;
   pthread_ = ::pthread_self();
+  if (clockid_t clock = 0; ::pthread_getcpuclockid(pthread_, &clock) == 0) cpu_clock_.store(clock, std::memory_order_relaxed);
   ::pthread_setname_np(pthread_, ("roost-" + std::to_string(index_)).c_str());
   // The default slack of 50 us would be added to every sleep.
   ::prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
@@ -74,6 +75,13 @@ void Worker::thread_main() {
   last_look_ns_.store(base::now_ns(), std::memory_order_relaxed);
   loop();
   this_threads_worker = nullptr;
+}
+
+std::int64_t Worker::cpu_ns() const noexcept {
+  const clockid_t clock = cpu_clock_.load(std::memory_order_relaxed);
+  timespec used{};
+  if (clock == CLOCK_REALTIME || ::clock_gettime(clock, &used) != 0) return 0;
+  return static_cast<std::int64_t>(used.tv_sec) * 1'000'000'000 + used.tv_nsec;
 }
 
 void Worker::loop() {

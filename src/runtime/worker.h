@@ -14,6 +14,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <ctime>
 #include <memory>
 #include <thread>
 
@@ -68,6 +69,7 @@ struct WorkerCounters {
   Counter switches;
   Counter fibers_started;
   Counter fibers_ended;
+  Counter fiber_start_failures;  // no memory for a stack or a closure
   Counter polls;
   Counter poll_events;
   Counter steals;
@@ -85,6 +87,12 @@ struct WorkerCounters {
   Counter connections_closed;
   Counter dial_failures;
   std::array<Counter, io_failure_count> io_failures;
+  // By WaitReason. Begun here, ended where the fiber runs again: only the difference of all workers' sums has a meaning.
+  std::array<Counter, wait_reason_count> waits_begun;
+  std::array<Counter, wait_reason_count> waits_ended;
+  // Connections that wait without a fiber; likewise.
+  Counter sleepers_begun;
+  Counter sleepers_ended;
   // Of one park in park_sample_every.
   DurationCounter park_durations;
   DurationCounter schedule_latencies;  // from a wake-up to running
@@ -119,8 +127,8 @@ class Worker {
   // --- called by the fiber that runs on this worker ---
 
   enum class Departure : std::uint8_t { none, park, yield, exit };
-  // Switches away from the current fiber. Returns when it runs again, perhaps on another worker. (In switching.h.)
-  inline void depart(Departure departure) noexcept;
+  // Switches away from the current fiber. Returns when it runs again, perhaps on another worker: the one it returns. (In switching.h.)
+  inline Worker& depart(Departure departure) noexcept;
   // Lets others run, if there are any and be it only the poller, and queues the fiber behind them. (In switching.h.)
   inline void yield() noexcept;
   // As yield(), but `next` runs next. `next` must be runnable and in no queue.
@@ -164,6 +172,8 @@ class Worker {
   std::atomic<std::uint32_t> descriptors{0};  // registered with this worker's poller
   [[nodiscard]] poll::Backend& poller() noexcept { return *poller_; }
   [[nodiscard]] pthread_t thread_id() const noexcept { return pthread_; }
+  // Processor time of the worker's thread; 0 before it has started.
+  [[nodiscard]] std::int64_t cpu_ns() const noexcept;
   [[nodiscard]] bool has_thread() const noexcept { return thread_.joinable(); }
 
  private:
@@ -190,7 +200,7 @@ class Worker {
   bool take_shared() noexcept;
   void sleep() noexcept;
   void overflow(Fiber* fiber) noexcept;
-  inline void switch_out(Fiber* next, Departure departure) noexcept;
+  inline Worker& switch_out(Fiber* next, Departure departure) noexcept;
 
   Runtime& runtime_;
   const unsigned index_;
@@ -223,6 +233,7 @@ class Worker {
 
   std::thread thread_;
   pthread_t pthread_{};
+  std::atomic<clockid_t> cpu_clock_{CLOCK_REALTIME};  // of the thread; that one: it has not started
 };
 
 // The worker whose thread this is; null on other threads. Never kept across a park.
