@@ -3,8 +3,10 @@
 //   auto exporter = roost::metrics::serve("127.0.0.1:9100");     // GET /metrics
 //
 // The workers count for themselves all the time, at the price of a load and a store; only a scrape adds their counters up.
-// It does so on a thread of roost::blocking(), so no worker waits for it: it visits every fiber (about half a microsecond each)
-// and reads a few files of /proc. docs/metrics.md lists every metric.
+// It does so on a thread of roost::blocking(), so no worker waits for it; it takes as long with a million connections as with
+// none. docs/metrics.md lists every metric.
+//
+// Beside /metrics stand /fibers, for people, and /fibers.json: what all fibers are doing (roost/fiber_dump.h).
 //
 // A program's own metrics come beside them by prometheus-cpp (a prometheus::Registry is a Collectable), which this header
 // rests on; so it is not part of roost/roost.h.
@@ -23,6 +25,7 @@
 #include <prometheus/metric_family.h>
 
 #include <roost/error.h>
+#include <roost/fiber_dump.h>
 #include <roost/net/endpoint.h>
 
 namespace roost::metrics {
@@ -39,8 +42,13 @@ using Families = std::vector<prometheus::MetricFamily>;
 // Errors: invalid_argument for anything that to_text() would not write.
 [[nodiscard]] Result<Families> parse_text(std::string_view text);
 // Adds the figures of another process to those in `into`: metrics of the same name and labels are added up. (Of
-// process_start_time_seconds the earliest is kept, of roost_fiber_longest_wait_seconds the largest.)
+// process_start_time_seconds the earliest is kept.)
 void merge(Families& into, const Families& from);
+
+// What /fibers.json answers; and the inverse, for figures that come from another process.
+// Errors: invalid_argument.
+[[nodiscard]] std::string to_json(const FiberDump& dump);
+[[nodiscard]] Result<FiberDump> parse_fibers(std::string_view json);
 
 // Something else to be had from the same port.
 struct Page {
@@ -53,11 +61,15 @@ struct ServeOptions {
   bool with_runtime = true;            // include runtime()
   // Collected at each scrape, on a thread that may not park.
   std::vector<std::shared_ptr<prometheus::Collectable>> collectables{};
-  std::vector<Page> pages{};
+  std::vector<Page> pages{};           // "/" among them replaces the list of what there is
+  bool with_fibers = true;             // answer /fibers and /fibers.json
+  // Where those come from; by default collect_fibers(). Called on a fiber; may park. What it returned is answered again for a
+  // second and for as long as 20 times what it took, so that nobody keeps a large server busy with it.
+  std::function<FiberDump()> fibers{};
   // Names, beside IP addresses and localhost, by which a request may call this host. Any other is refused: a web page that
   // got its own name to mean this address could read the figures otherwise.
   std::vector<std::string> hosts{};
-  std::size_t requests_max = 4;        // at a time; a connection beyond that is reset
+  std::size_t requests_max = 8;        // at a time; a connection beyond that is reset
   std::chrono::milliseconds request_timeout{5'000};  // to receive a request; and to send the answer
 };
 

@@ -16,7 +16,6 @@
 #include <roost/metrics.h>
 
 #include "base/buffer_pool.h"
-#include "base/clock.h"
 #include "runtime/runtime_state.h"
 
 namespace roost::metrics {
@@ -27,15 +26,12 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 using runtime::Counter;
 using runtime::DurationCounter;
-using runtime::Fiber;
-using runtime::FiberState;
 using runtime::Runtime;
 using runtime::WaitReason;
 using runtime::Worker;
 using runtime::WorkerCounters;
 
 constexpr double ns_per_s = 1e9;
-constexpr std::size_t reason_count = static_cast<std::size_t>(WaitReason::shutdown) + 1;
 
 struct Label {
   const char* name;
@@ -117,25 +113,6 @@ std::string reason_label(WaitReason reason) {
   return name;
 }
 
-struct FiberCensus {
-  std::array<std::uint64_t, reason_count> parked{};
-  std::uint64_t parked_total = 0;
-  std::int64_t longest_wait_ns = 0;
-};
-
-FiberCensus count_fibers(const Runtime& runtime) {
-  FiberCensus census;
-  const std::int64_t now = base::now_ns();
-  runtime.arena.for_each([&](Fiber& fiber) {
-    if (!fiber.live.load(std::memory_order_acquire) || fiber.ended.load(std::memory_order_acquire)) return;
-    if (fiber.state.load(std::memory_order_acquire) != FiberState::parked) return;
-    ++census.parked[static_cast<std::size_t>(fiber.wait_reason.load(std::memory_order_relaxed))];
-    ++census.parked_total;
-    census.longest_wait_ns = std::max(census.longest_wait_ns, now - fiber.wait_since_ns.load(std::memory_order_relaxed));
-  });
-  return census;
-}
-
 void collect_runtime(Builder& out, const Runtime& runtime) {
   const RuntimeStats stats = runtime.stats();
   const unsigned workers = runtime.worker_count();
@@ -147,6 +124,7 @@ void collect_runtime(Builder& out, const Runtime& runtime) {
   const std::uint64_t adopted = sum(runtime, &WorkerCounters::adopted);
   const std::uint64_t opened = accepted + dialed + adopted;
   out.gauge("roost_connections", "Connections open now.").value(opened > closed ? opened - closed : 0);
+  out.gauge("roost_connections_asleep", "Connections that wait on demand, without a fiber.").value(runtime.sleepers());
   out.counter("roost_connections_opened_total", "Connections that came to be, by their origin.")
       .value(accepted, {{"origin", "accepted"}})
       .value(dialed, {{"origin", "dialed"}})
@@ -170,22 +148,25 @@ void collect_runtime(Builder& out, const Runtime& runtime) {
   out.counter("roost_sent_bytes_total", "Bytes written to sockets.").value(sum(runtime, &WorkerCounters::bytes_out));
 
   // --- fibers
-  const FiberCensus census = count_fibers(runtime);
   std::uint64_t running = 0;
-  for (unsigned i = 0; i < workers; ++i) running += runtime.worker(i).current() != nullptr ? 1 : 0;
-  const std::uint64_t waiting = census.parked_total + running;
+  std::uint64_t runnable = runtime.shared.size();
+  for (unsigned i = 0; i < workers; ++i) {
+    running += runtime.worker(i).current() != nullptr ? 1 : 0;
+    runnable += runtime.worker(i).queue.size() + runtime.worker(i).inbox.size();
+  }
+  const std::uint64_t moving = running + runnable;
   out.gauge("roost_fibers", "Fibers now, by state.")
       .value(running, {{"state", "running"}})
-      .value(stats.fibers > waiting ? stats.fibers - waiting : 0, {{"state", "runnable"}})
-      .value(census.parked_total, {{"state", "parked"}});
-  out.gauge("roost_fibers_parked", "Parked fibers, by what they wait for.");
-  for (std::size_t i = 0; i < reason_count; ++i) {
+      .value(runnable, {{"state", "runnable"}})
+      .value(stats.fibers > moving ? stats.fibers - moving : 0, {{"state", "parked"}});
+  out.gauge("roost_fibers_parked", "Fibers that wait, by what for; woken ones until they run.");
+  for (std::size_t i = 0; i < runtime::wait_reason_count; ++i) {
     const auto reason = static_cast<WaitReason>(i);
-    if (reason != WaitReason::none) out.value(census.parked[i], {{"reason", reason_label(reason)}});
+    if (reason != WaitReason::none) out.value(runtime.waiting(reason), {{"reason", reason_label(reason)}});
   }
-  out.gauge("roost_fiber_longest_wait_seconds", "How long the fiber waits that was parked first.")
-      .value(static_cast<double>(census.longest_wait_ns) / ns_per_s);
   out.counter("roost_fibers_started_total", "Fibers started.").value(stats.fibers_started);
+  out.counter("roost_fiber_start_failures_total", "Fibers that could not be started for lack of memory.")
+      .value(sum(runtime, &WorkerCounters::fiber_start_failures));
   out.histogram("roost_fiber_park_seconds", "How long fibers were parked; one park in 1024.")
       .durations(runtime, &WorkerCounters::park_durations);
   out.histogram("roost_fiber_schedule_latency_seconds", "From a wake-up until the fiber ran; one park in 1024.")
@@ -208,6 +189,10 @@ void collect_runtime(Builder& out, const Runtime& runtime) {
   out.counter("roost_sleeps_total", "Times that a worker had nothing to do.").per_worker(runtime, &WorkerCounters::sleeps);
   out.counter("roost_queue_overflows_total", "Times that a worker's queue was full and half of it was shared.")
       .per_worker(runtime, &WorkerCounters::overflows);
+  out.counter("roost_worker_cpu_seconds_total", "Processor time of a worker's thread.");
+  for (unsigned i = 0; i < workers; ++i) {
+    out.value(static_cast<double>(runtime.worker(i).cpu_ns()) / ns_per_s, {{"worker", std::to_string(i)}});
+  }
   out.counter("roost_worker_wakes_total", "Idle workers woken by another thread.").value(stats.worker_wakes);
   out.counter("roost_workers_stuck_total", "Times that a fiber kept its worker for too long.").value(stats.stuck);
   out.gauge("roost_descriptors", "Descriptors in a worker's poller: connections, listeners, files.");
@@ -216,6 +201,9 @@ void collect_runtime(Builder& out, const Runtime& runtime) {
   }
   out.gauge("roost_timers", "Timers armed.");
   for (unsigned i = 0; i < workers; ++i) out.value(runtime.worker(i).timers.size(), {{"worker", std::to_string(i)}});
+
+  out.gauge("roost_blocking_calls", "Calls of roost::blocking() under way or in line.").value(runtime.blocking.outstanding());
+  out.gauge("roost_blocking_threads", "Threads for calls of roost::blocking().").value(runtime.blocking.threads());
 
   // --- memory
   const std::uint64_t stacks = stats.stacks_reserved;

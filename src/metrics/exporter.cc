@@ -12,6 +12,7 @@
 #include <roost/net/conn.h>
 #include <roost/net/listener.h>
 #include <roost/net/server.h>
+#include <roost/sync/mutex.h>
 
 namespace roost::metrics {
 namespace {
@@ -116,7 +117,19 @@ struct Exporter::State {
     });
   }
 
-  [[nodiscard]] Answer answer(const Request& request) const {
+  // What is collected is answered again for a while, to all who ask.
+  [[nodiscard]] std::shared_ptr<const FiberDump> fibers() {
+    constexpr std::size_t examples_max = 10;
+    constexpr std::chrono::seconds fresh{1};
+    const LockGuard lock(fibers_mutex);
+    if (!dump || fibers_stale.has_passed()) {
+      dump = std::make_shared<FiberDump>(options.fibers ? options.fibers() : collect_fibers({.examples_max = examples_max}));
+      fibers_stale = Deadline::after(std::max<std::chrono::nanoseconds>(fresh, 20 * dump->took));
+    }
+    return dump;
+  }
+
+  [[nodiscard]] Answer answer(const Request& request) {
     if (request.method != "GET" && request.method != "HEAD") {
       return {405, "Method Not Allowed", text_type, "only GET and HEAD\n"};
     }
@@ -124,11 +137,13 @@ struct Exporter::State {
       return {421, "Misdirected Request", text_type, "this host is not known here by that name; use its address, or let the program allow the name\n"};
     }
     if (request.path == "/metrics") return {200, "OK", "text/plain; version=0.0.4; charset=utf-8", scrape()};
+    if (options.with_fibers && request.path == "/fibers") return {200, "OK", text_type, to_text(*fibers())};
+    if (options.with_fibers && request.path == "/fibers.json") return {200, "OK", "application/json", to_json(*fibers())};
     for (const Page& page : options.pages) {
       if (page.path == request.path) return {200, "OK", page.content_type, page.body()};
     }
     if (request.path == "/") {
-      std::string index = "/metrics\n";
+      std::string index = options.with_fibers ? "/metrics\n/fibers\n/fibers.json\n" : "/metrics\n";
       for (const Page& page : options.pages) index += page.path + "\n";
       return {200, "OK", text_type, index};
     }
@@ -165,6 +180,9 @@ struct Exporter::State {
   net::Listener listener;
   net::Endpoint endpoint;
   std::atomic<std::uint64_t> requests{0};
+  Mutex fibers_mutex;
+  std::shared_ptr<const FiberDump> dump;  // guarded by fibers_mutex, as fibers_stale
+  Deadline fibers_stale;
   Handle<void> accepting;
 };
 

@@ -16,6 +16,8 @@
 #include <roost/net/conn.h>
 #include <roost/net/dial.h>
 #include <roost/net/listener.h>
+#include <roost/net/on_demand.h>
+#include <roost/pool/metrics.h>
 #include <roost/runtime.h>
 #include <roost/time/sleep.h>
 
@@ -112,6 +114,58 @@ TEST(MetricsTest, ConnectionsAndBytesAreCounted) {
     EXPECT_EQ(value_of(families, "roost_sent_bytes_total"), 5);
     EXPECT_EQ(value_of(families, "roost_io_failures_total", "timed_out"), 1);
   });
+}
+
+TEST(MetricsTest, ConnectionsThatWaitWithoutAFiberAreCounted) {
+  class Session final : public net::OnDemand {
+   public:
+    explicit Session(net::Conn conn) : conn_(std::move(conn)) {}
+    bool begin() { return sleep(conn_); }
+
+   private:
+    void on_ready() override { delete this; }
+    net::Conn conn_;
+  };
+  run([] {
+    auto listener = net::listen("tcp", "127.0.0.1:0");
+    ASSERT_TRUE(listener);
+    auto client = net::dial(*listener->local_endpoint(), Deadline::after(5s));
+    auto server = listener->accept();
+    ASSERT_TRUE(client && server);
+    ASSERT_TRUE((new Session(std::move(*server)))->begin());
+    EXPECT_EQ(value_of(collect(), "roost_connections_asleep"), 1);
+    EXPECT_EQ(collect_fibers().asleep, 1u);
+    ASSERT_TRUE(client->write("wake"));
+    while (value_of(collect(), "roost_connections_asleep") != 0) yield();
+  });
+}
+
+TEST(MetricsTest, WorkersTellTheirProcessorTime) {
+  run([] {
+    const auto before = value_of(collect(), "roost_worker_cpu_seconds_total");
+    ASSERT_TRUE(before);
+    while (*value_of(collect(), "roost_worker_cpu_seconds_total") <= *before) yield();
+  });
+}
+
+TEST(MetricsTest, APoolTellsItsFiguresByItsName) {
+  pool::PoolStats stats;
+  stats.in_use = 3;
+  stats.idle = 2;
+  stats.waiting = 1;
+  stats.closed_idle_total = 7;
+  stats.wait_time = 1500ms;
+  const auto collectable = pool::metrics_of("database", [&] { return stats; });
+  const std::string text = to_text(collectable->Collect());
+  EXPECT_THAT(text, HasSubstr("roost_pool_connections{pool=\"database\",state=\"in_use\"} 3\n"));
+  EXPECT_THAT(text, HasSubstr("roost_pool_connections{pool=\"database\",state=\"idle\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("roost_pool_waiting{pool=\"database\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("roost_pool_closed_total{pool=\"database\",reason=\"idle\"} 7\n"));
+  EXPECT_THAT(text, HasSubstr("roost_pool_wait_seconds_total{pool=\"database\"} 1.5\n"));
+  // Several pools are told beside each other.
+  Families both = collectable->Collect();
+  merge(both, pool::metrics_of("cache", [&] { return stats; })->Collect());
+  EXPECT_THAT(to_text(both), HasSubstr("roost_pool_waiting{pool=\"cache\"} 1\n"));
 }
 
 TEST(MetricsTest, SomeParksAreTimed) {
@@ -254,7 +308,7 @@ TEST(MetricsServeTest, RefusesWhatItDoesNotKnow) {
     const net::Endpoint at = exporter->endpoint();
     EXPECT_THAT(get(at, "/elsewhere"), StartsWith("HTTP/1.1 404 "));
     EXPECT_THAT(get(at, "/page"), HasSubstr("\r\n\r\n<p>"));
-    EXPECT_THAT(get(at, "/"), HasSubstr("/metrics\n/page\n"));
+    EXPECT_THAT(get(at, "/"), HasSubstr("/metrics\n/fibers\n/fibers.json\n/page\n"));
     EXPECT_THAT(get(at, "/metrics?x=y"), StartsWith("HTTP/1.1 200 "));
     EXPECT_THAT(ask(at, "POST /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"), StartsWith("HTTP/1.1 405 "));
     EXPECT_EQ(body_of(ask(at, "HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")), "");
@@ -270,6 +324,68 @@ TEST(MetricsServeTest, RefusesWhatItDoesNotKnow) {
     for (int i = 0; i < 200; ++i) many += "X: y\r\n";
     EXPECT_THAT(ask(at, many + "\r\n"), StartsWith("HTTP/1.1 431 "));
   });
+}
+
+TEST(MetricsServeTest, FibersAreToldAsTextAndAsJson) {
+  run([] {
+    auto exporter = serve("127.0.0.1:0");
+    ASSERT_TRUE(exporter);
+    auto sleeper = go({.name = "bear"}, [] { return sleep_for(1h); });
+    while (value_of(collect(), "roost_fibers_parked", "sleep") != 1) yield();
+    EXPECT_THAT(get(exporter->endpoint(), "/fibers"), HasSubstr("1 fiber (bear), parked: sleep"));
+    const auto dump = parse_fibers(body_of(get(exporter->endpoint(), "/fibers.json")));
+    ASSERT_TRUE(dump);
+    bool found = false;
+    for (const FiberGroup& group : dump->groups) found = found || (group.name == "bear" && group.count == 1 && !group.stack.empty());
+    EXPECT_TRUE(found);
+    EXPECT_THAT(get(exporter->endpoint(), "/"), HasSubstr("/fibers.json\n"));
+    sleeper.cancel();
+    EXPECT_FALSE(sleeper.join());
+    auto without = serve("127.0.0.1:0", {.with_fibers = false});
+    ASSERT_TRUE(without);
+    EXPECT_THAT(get(without->endpoint(), "/fibers"), StartsWith("HTTP/1.1 404 "));
+  });
+}
+
+TEST(MetricsServeTest, ManyWhoAskForFibersShareOneLook) {
+  run([] {
+    int looks = 0;
+    auto exporter = serve("127.0.0.1:0", {.fibers = [&looks] {
+                                            ++looks;
+                                            return FiberDump{.fibers = 7, .took = 1h};
+                                          }});
+    ASSERT_TRUE(exporter);
+    for (int i = 0; i < 5; ++i) EXPECT_THAT(get(exporter->endpoint(), "/fibers"), HasSubstr("7 fibers"));
+    EXPECT_EQ(looks, 1);
+  });
+}
+
+TEST(MetricsServeTest, APageMayTakeThePlaceOfTheList) {
+  run([] {
+    auto exporter = serve("127.0.0.1:0", {.pages = {{.path = "/", .content_type = "text/html", .body = [] { return std::string("<p>mine"); }}}});
+    ASSERT_TRUE(exporter);
+    EXPECT_EQ(body_of(get(exporter->endpoint(), "/")), "<p>mine");
+    EXPECT_THAT(get(exporter->endpoint(), "/metrics"), HasSubstr("roost_workers"));
+  });
+}
+
+TEST(FibersJsonTest, ComesBackAsItWas) {
+  const FiberDump dump{.processes = 2, .fibers = 3, .asleep = 4, .took = 5ms,
+                       .groups = {{.state = "parked", .reason = "read", .name = "\"quoted\"", .count = 3, .shortest = 1s, .longest = 2s,
+                                   .stack = {"f()"},
+                                   .examples = {{.id = 9, .name = "n", .waited = 2s, .descriptor = 5, .endpoint = "a from b"}, {.id = 10}}}}};
+  const auto back = parse_fibers(to_json(dump));
+  ASSERT_TRUE(back);
+  EXPECT_EQ(to_json(*back), to_json(dump));
+  EXPECT_EQ(back->groups.at(0).examples.at(0).endpoint, "a from b");
+  EXPECT_EQ(back->groups.at(0).examples.at(1).descriptor, -1);
+  for (const char* bad : {"", "{", "[]", "{}", "null", R"({"processes": "two"})"}) {
+    EXPECT_EQ(parse_fibers(bad).error(), std::errc::invalid_argument) << bad;
+  }
+  // Bytes that are no text do not break the answer.
+  FiberDump odd;
+  odd.groups.push_back({.state = "parked", .examples = {{.id = 1, .descriptor = 1, .endpoint = "\xff\xfe"}}});
+  EXPECT_TRUE(parse_fibers(to_json(odd)));
 }
 
 TEST(MetricsServeTest, ASilentClientIsLetGo) {

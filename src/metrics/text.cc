@@ -149,7 +149,6 @@ bool add_sample(MetricFamily& family, Line line) {
 
 double combine(const std::string& name, double a, double b) {
   if (name == "process_start_time_seconds") return std::min(a, b);
-  if (name == "roost_fiber_longest_wait_seconds") return std::max(a, b);
   return a + b;
 }
 

@@ -3,7 +3,11 @@
 
 #include <fstream>
 #include <iterator>
+#include <regex>
+#include <set>
+#include <string>
 
+#include <nlohmann/json.hpp>
 #include <roost/metrics.h>
 
 #include "tools/program.h"
@@ -93,6 +97,29 @@ TEST(MetricsDocs, ListEveryMetric) {
     EXPECT_THAT(text, HasSubstr("| `" + family.name + "` |")) << "docs/metrics.md lacks it";
     EXPECT_THAT(text, HasSubstr(" | " + family.help + " |")) << "docs/metrics.md says something else";
   }
+}
+
+TEST(MetricsDashboard, AsksForMetricsThatExist) {
+  Program echo({"echo", "--listen", "127.0.0.1:0", "--metrics", ":0", "--report-interval", "0"});
+  ASSERT_TRUE(echo.wait_for_output("/metrics\n"));
+  std::set<std::string> known;
+  for (const auto& family : scrape(metrics_port(echo.out()))) {
+    known.insert(family.name);
+    if (family.type != prometheus::MetricType::Histogram) continue;
+    for (const char* part : {"_bucket", "_sum", "_count"}) known.insert(family.name + part);
+  }
+  std::ifstream file(ROOST_DASHBOARD);
+  const auto dashboard = nlohmann::json::parse(file);
+  std::set<std::string> asked;
+  const std::regex name("(roost|process)_[a-z_]+");
+  const auto flat = dashboard.flatten();
+  for (const auto& node : flat.items()) {
+    if (!node.key().ends_with("/expr")) continue;
+    const auto expression = node.value().get<std::string>();
+    for (std::sregex_iterator at(expression.begin(), expression.end(), name), end; at != end; ++at) asked.insert(at->str());
+  }
+  EXPECT_GT(asked.size(), 20u);
+  for (const std::string& one : asked) EXPECT_TRUE(known.contains(one)) << "docs/grafana-dashboard.json asks for " << one;
 }
 
 TEST(MetricsProgramOptions, RefusesAnAddressThatIsNone) {
