@@ -11,6 +11,7 @@
 #endif
 #include "tools/echo/echo.h"
 #include "tools/load/load.h"
+#include "tools/top/top.h"
 
 namespace {
 
@@ -40,6 +41,7 @@ int main(int argc, char** argv) {
   int exit_status = 0;
   roost::echo::add_echo_command(app, exit_status);
   roost::load::add_load_command(app, exit_status);
+  roost::top::add_top_command(app, exit_status);
 #ifdef ROOST_HAVE_DOCTOR
   roost::doctor::add_doctor_command(app, exit_status);
 #endif
