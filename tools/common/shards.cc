@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -56,11 +57,12 @@ bool send_all(int fd, std::string_view bytes) {
 
 std::error_code last_error() { return {errno, std::generic_category()}; }
 
-sigset_t stop_signals() {
+sigset_t parents_signals(std::initializer_list<int> more) {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGTERM);
+  for (const int signal : more) sigaddset(&set, signal);
   return set;
 }
 
@@ -93,15 +95,18 @@ std::string ShardExit::to_string() const {
   return fmt::format("process {} (pid {}) ended with status {}", index, pid, exit_status);
 }
 
-Result<ShardGroup> ShardGroup::start(unsigned count, const std::function<int(const ShardLink&)>& body) {
+Result<ShardGroup> ShardGroup::start(unsigned count, const std::function<int(const ShardLink&)>& body,
+                                     std::initializer_list<int> more_signals) {
   ShardGroup group;
   group.shards_.reserve(count);
-  const sigset_t stops = stop_signals();
+  const sigset_t signals = parents_signals(more_signals);
   sigset_t before;
   // Blocked before the first fork, so that a signal that comes now waits for poll() and kills nobody half-way.
-  ::sigprocmask(SIG_BLOCK, &stops, &before);
-  group.signal_fd_ = ::signalfd(-1, &stops, SFD_CLOEXEC | SFD_NONBLOCK);
+  ::sigprocmask(SIG_BLOCK, &signals, &before);
+  group.signal_fd_ = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
   if (group.signal_fd_ < 0) return fail(last_error());
+  group.wake_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (group.wake_fd_ < 0) return fail(last_error());
 
   // What is buffered now would be written once by the parent and once by each child that exits.
   std::fflush(nullptr);
@@ -121,9 +126,11 @@ Result<ShardGroup> ShardGroup::start(unsigned count, const std::function<int(con
       if (::getppid() != parent) ::_exit(1);  // it died before the line above
       ::signal(SIGINT, SIG_IGN);
       ::signal(SIGTERM, SIG_IGN);
+      for (const int signal : more_signals) ::signal(signal, SIG_IGN);
       ::sigprocmask(SIG_SETMASK, &before, nullptr);
       // A sibling that kept another's socket open would hide its end from the parent.
       ::close(group.signal_fd_);
+      ::close(group.wake_fd_);
       ::close(ends[0]);
       for (const Shard& other : group.shards_) ::close(other.fd);
       const int status = body(ShardLink(ends[1], index, count));
@@ -138,7 +145,7 @@ Result<ShardGroup> ShardGroup::start(unsigned count, const std::function<int(con
 }
 
 ShardGroup::ShardGroup(ShardGroup&& other) noexcept
-    : shards_(std::exchange(other.shards_, {})), signal_fd_(std::exchange(other.signal_fd_, -1)) {}
+    : shards_(std::exchange(other.shards_, {})), signal_fd_(std::exchange(other.signal_fd_, -1)), wake_fd_(std::exchange(other.wake_fd_, -1)) {}
 
 ShardGroup::~ShardGroup() {
   kill_all();
@@ -148,6 +155,7 @@ ShardGroup::~ShardGroup() {
   }
   // The signals stay blocked: one that arrived after the last poll() is moot, because the process is about to end.
   if (signal_fd_ >= 0) ::close(signal_fd_);
+  if (wake_fd_ >= 0) ::close(wake_fd_);
 }
 
 void ShardGroup::poll(std::chrono::milliseconds timeout, const Handler& handler) {
@@ -156,6 +164,7 @@ void ShardGroup::poll(std::chrono::milliseconds timeout, const Handler& handler)
   std::vector<pollfd> descriptors;
   std::vector<unsigned> indices;
   descriptors.push_back({signal_fd_, POLLIN, 0});
+  descriptors.push_back({wake_fd_, POLLIN, 0});
   for (unsigned index = 0; index < count(); ++index) {
     if (shards_[index].fd < 0) continue;
     descriptors.push_back({shards_[index].fd, POLLIN, 0});
@@ -168,8 +177,10 @@ void ShardGroup::poll(std::chrono::milliseconds timeout, const Handler& handler)
   while (::read(signal_fd_, &info, sizeof info) == sizeof info) {
     if (handler.on_signal) handler.on_signal(static_cast<int>(info.ssi_signo));
   }
+  std::uint64_t wakes = 0;
+  (void)!::read(wake_fd_, &wakes, sizeof wakes);  // however many: one look answers them all
   for (std::size_t i = 0; i < indices.size(); ++i) {
-    if (descriptors[i + 1].revents != 0) read_frames(indices[i], handler);
+    if (descriptors[i + 2].revents != 0) read_frames(indices[i], handler);
   }
   for (unsigned index = 0; index < count(); ++index) {
     if (shards_[index].pid > 0 && shards_[index].fd < 0) reap(index, handler);
@@ -223,6 +234,11 @@ void ShardGroup::reap(unsigned index, const Handler& handler) {
   if (handler.on_exit) handler.on_exit(exit);
 }
 
+void ShardGroup::wake() const noexcept {
+  const std::uint64_t one = 1;
+  (void)!::write(wake_fd_, &one, sizeof one);
+}
+
 void ShardGroup::send(unsigned index, std::uint8_t kind, std::string_view payload) {
   if (shards_[index].fd >= 0) send_all(shards_[index].fd, encode(kind, payload));
 }
@@ -247,6 +263,12 @@ std::vector<pid_t> ShardGroup::pids() const {
     if (shard.pid > 0) pids.push_back(shard.pid);
   }
   return pids;
+}
+
+std::vector<bool> ShardGroup::running_ones() const {
+  std::vector<bool> ones;
+  for (const Shard& shard : shards_) ones.push_back(shard.pid > 0 && shard.fd >= 0);
+  return ones;
 }
 
 struct alignas(64) SharedCounters::Slot {

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string>
@@ -99,7 +100,9 @@ class ShardGroup {
 
   // Forks `count` children; each runs `body` and ends with what it returns, without running the parent's destructors or
   // exit handlers. Returns in the parent only. Errors: what fork(2) or socketpair(2) report; no child is left then.
-  static Result<ShardGroup> start(unsigned count, const std::function<int(const ShardLink&)>& body);
+  // `more_signals` are handled as SIGINT and SIGTERM are.
+  static Result<ShardGroup> start(unsigned count, const std::function<int(const ShardLink&)>& body,
+                                  std::initializer_list<int> more_signals = {});
 
   ShardGroup(ShardGroup&&) noexcept;
   ShardGroup& operator=(ShardGroup&&) = delete;
@@ -108,6 +111,9 @@ class ShardGroup {
 
   // Waits until something happened, at most for `timeout`, and calls the handler for all that did.
   void poll(std::chrono::milliseconds timeout, const Handler& handler);
+
+  // Ends a poll() that waits, or the next one. The one call that other threads may make.
+  void wake() const noexcept;
 
   // A child that is gone is passed over.
   void send(unsigned index, std::uint8_t kind, std::string_view payload);
@@ -119,6 +125,7 @@ class ShardGroup {
   [[nodiscard]] unsigned count() const noexcept { return static_cast<unsigned>(shards_.size()); }
   [[nodiscard]] unsigned running() const noexcept;
   [[nodiscard]] std::vector<pid_t> pids() const;  // of those that run
+  [[nodiscard]] std::vector<bool> running_ones() const;  // by index
 
  private:
   struct Shard {
@@ -133,6 +140,7 @@ class ShardGroup {
 
   std::vector<Shard> shards_;
   int signal_fd_ = -1;
+  int wake_fd_ = -1;
 };
 
 // Numbers in memory that all children share with the parent: one slot per child, each in a cache line of its own.

@@ -5,8 +5,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <map>
 #include <set>
+#include <thread>
 
 namespace roost::tools {
 namespace {
@@ -36,6 +38,40 @@ struct Record {
     EXPECT_TRUE(condition()) << "nothing came within ten seconds";
   }
 };
+
+TEST(Shards, FurtherSignalsAreTheParentsAlone) {
+  auto group = ShardGroup::start(1, [](const ShardLink& link) {
+    ::raise(SIGQUIT);  // would end it
+    link.send(1, "alive");
+    await_frame(link);
+    return 0;
+  }, {SIGQUIT});
+  ASSERT_TRUE(group);
+  Record record;
+  record.poll_until(*group, [&] { return !record.frames[0].empty(); });
+  ::raise(SIGQUIT);
+  record.poll_until(*group, [&] { return !record.signals.empty(); });
+  EXPECT_EQ(record.signals, std::vector<int>{SIGQUIT});
+  group->broadcast(1, {});
+  record.poll_until(*group, [&] { return record.exits.size() == 1; });
+  EXPECT_EQ(record.exits[0].exit_status, 0);
+}
+
+TEST(Shards, AnotherThreadEndsAWait) {
+  auto group = ShardGroup::start(1, [](const ShardLink& link) {
+    await_frame(link);
+    return 0;
+  });
+  ASSERT_TRUE(group);
+  Record record;
+  group->wake();  // one that comes before the wait is kept
+  const auto began = std::chrono::steady_clock::now();
+  group->poll(60s, record.handler());
+  std::thread other([&] { group->wake(); });
+  group->poll(60s, record.handler());
+  other.join();
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 60s);
+}
 
 TEST(Shards, FramesOfAllSizesArriveWholeAndInOrder) {
   auto group = ShardGroup::start(3, [](const ShardLink& link) {

@@ -21,9 +21,11 @@
 #include "tools/common/parse.h"
 #include "tools/common/proc.h"
 #include "tools/common/shards.h"
+#include "tools/echo/fibers.h"
 #include "tools/echo/metrics.h"
 #include "tools/echo/options.h"
 #include "tools/echo/server.h"
+#include "tools/top/page.h"
 
 namespace roost::echo {
 namespace {
@@ -40,12 +42,15 @@ enum FrameKind : std::uint8_t {
   failed,     // child: text; it could not start
   progress,   // child: Totals
   figures,    // child: its metrics as text
+  fibers,     // child: what they are doing, as JSON
   stop,       // parent
+  tell_fibers,  // parent
 };
 
 RuntimeOptions runtime_options(const EchoOptions& options) {
   RuntimeOptions runtime;
   runtime.workers = options.workers;
+  runtime.dump_on_sigquit = options.processes == 1;  // of several the parent collects what all have to tell
   // Closing a million connections takes the kernel longer than the default grants.
   runtime.shutdown_grace = std::chrono::seconds(30);
   if (options.processes > tools::processor_count()) {
@@ -162,7 +167,14 @@ int run_alone(const EchoOptions& options) {
     }
     std::optional<metrics::Exporter> exporter;
     if (options.metrics) {
-      auto served = metrics::serve(options.metrics->to_string(), {.collectables = {collect_totals([&] { return server.totals(); })}});
+      const auto totals = collect_totals([&] { return server.totals(); });
+      auto served = metrics::serve(options.metrics->to_string(), {.collectables = {totals}, .pages = top::pages([totals] {
+                                     return blocking([&totals] {
+                                       auto all = metrics::runtime()->Collect();
+                                       metrics::merge(all, totals->Collect());
+                                       return all;
+                                     });
+                                   })});
       if (!served) {
         tools::print_error("echo", listen_error(*options.metrics, served.error(), "--metrics"));
         return 2;
@@ -196,11 +208,16 @@ int run_shard(const EchoOptions& options, const tools::ShardLink& link, tools::S
     }
     auto parent = link.adopt();
     if (!parent) return 2;
+    if (options.metrics) link.send(figures, child_metrics());  // before anybody is told where to ask
     link.send(listening, {});
     for (;;) {
-      // The only command is stop, so a time-out cannot cut a frame in two that matters.
+      // Commands are a few bytes that come at once, so a time-out does not cut one in two.
       parent->set_read_deadline_after(progress_interval);
       const auto frame = tools::ShardLink::receive(*parent);
+      if (frame && frame->kind == tell_fibers) {
+        if (!link.send(fibers, metrics::to_json(collect_fibers({.examples_max = fiber_examples_max})))) break;
+        continue;
+      }
       if (frame || !is_timeout(frame.error())) break;
       if (!link.send(progress, tools::bytes_of(server.totals()))) break;
       if (options.metrics && !link.send(figures, child_metrics())) break;
@@ -246,13 +263,15 @@ int run_sharded(EchoOptions options) {
   tools::SharedCounters connections_open(options.processes);
   auto group = tools::ShardGroup::start(options.processes, [&](const tools::ShardLink& link) {
     return run_shard(options, link, connections_open);
-  });
+  }, {SIGQUIT});
   if (!group) {
     tools::print_error("echo", fmt::format("--processes {}: {}; try fewer", options.processes, group.error().message()));
     return 2;
   }
 
+  SharedFibers shared_fibers(options.processes, [&group] { group->wake(); });
   std::optional<SharedMetrics> shared_metrics;
+  if (options.metrics) shared_metrics.emplace(options.processes);
   std::vector<Totals> totals(options.processes);
   unsigned ready = 0;
   bool stopping = false;
@@ -272,6 +291,7 @@ int run_sharded(EchoOptions options) {
               if (shared_metrics) shared_metrics->set_totals(sum());
             }
             if (frame.kind == figures && shared_metrics) shared_metrics->set(index, frame.payload);
+            if (frame.kind == fibers) shared_fibers.set_answer(index, frame.payload);
             if (frame.kind == failed && status == 0) {
               tools::print_error("echo", frame.payload);
               status = 2;
@@ -282,12 +302,17 @@ int run_sharded(EchoOptions options) {
             connections_open.clear(exit.index);
             totals[exit.index].open = totals[exit.index].fibers = 0;
             if (shared_metrics) shared_metrics->set(exit.index, "");
+            shared_fibers.set_gone(exit.index);
             if (exit.exit_status == 0 || status == 2) return;
             tools::print_error("echo", fmt::format("{}; its connections are lost, the other processes go on", exit.to_string()));
             status = 1;
           },
       .on_signal =
-          [&](int) {
+          [&](int signal) {
+            if (signal == SIGQUIT) {
+              shared_fibers.wish_to_print();
+              return;
+            }
             // Asked again: at once. Not within a moment: timeout(1) signals a process and its group.
             if (stopping && patient_until.has_passed()) group->kill_all();
             if (!stopping) patient_until = Deadline::after(300ms);
@@ -301,8 +326,7 @@ int run_sharded(EchoOptions options) {
   if (status == 2) return 2;
   Reporter reporter(options.report_interval);
   if (ready == options.processes && options.metrics) {
-    shared_metrics.emplace(options.processes);
-    const auto served = shared_metrics->start(*options.metrics);
+    const auto served = shared_metrics->start(*options.metrics, [&shared_fibers] { return shared_fibers.ask(); });
     if (!served) {
       tools::print_error("echo", listen_error(*options.metrics, served.error(), "--metrics"));
       return 2;
@@ -313,14 +337,18 @@ int run_sharded(EchoOptions options) {
     announce(options, options.listen, options.processes);
   }
   while (group->running() > 0) {
-    const auto wait = std::chrono::ceil<milliseconds>(std::min<nanoseconds>(reporter.next().remaining(), std::chrono::seconds(1)));
+    if (shared_fibers.take_wish(group->running_ones())) group->broadcast(tell_fibers, {});
+    const Deadline next = std::min(reporter.next(), shared_fibers.next_look());
+    const auto wait = std::chrono::ceil<milliseconds>(std::min<nanoseconds>(next.remaining(), std::chrono::seconds(1)));
     group->poll(std::max(wait, milliseconds(0)), handler);
+    shared_fibers.look_at_clock();
     if (reporter.is_due() && !stopping) {
       std::vector<pid_t> pids = group->pids();
       pids.push_back(::getpid());
       reporter.print(sum(), pids);
     }
   }
+  shared_fibers.stop();
   reporter.print_final(sum());
   return status;
 }

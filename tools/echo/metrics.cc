@@ -3,7 +3,10 @@
 #include <future>
 #include <utility>
 
+#include <fmt/format.h>
 #include <roost/roost.h>
+
+#include "tools/top/page.h"
 
 namespace roost::echo {
 namespace {
@@ -53,17 +56,20 @@ std::string child_metrics() {
   return blocking([] { return metrics::to_text(metrics::runtime()->Collect()); });
 }
 
-Result<net::Endpoint> SharedMetrics::start(const net::Endpoint& address) {
+Result<net::Endpoint> SharedMetrics::start(const net::Endpoint& address, std::function<FiberDump()> fibers) {
   std::promise<Result<net::Endpoint>> started;
   auto result = started.get_future();
   stop_.add();
-  thread_ = std::thread([this, address, &started] {
+  thread_ = std::thread([this, address, fibers = std::move(fibers), &started] {
     RuntimeOptions options;
     options.workers = 1;
     options.detect_deadlock = false;
     run(options, [&] {
       auto exporter = metrics::serve(address.to_string(),
-                                     {.with_runtime = false, .collectables = {std::make_shared<Function>([this] { return sum(); })}});
+                                     {.with_runtime = false,
+                                      .collectables = {std::make_shared<Function>([this] { return sum(); })},
+                                      .pages = top::pages([this] { return blocking([this] { return sum(); }); }),
+                                      .fibers = fibers});
       if (!exporter) {
         started.set_value(fail(exporter.error()));
         return;
@@ -99,8 +105,18 @@ metrics::Families SharedMetrics::sum() const {
     texts = texts_;
     all = families_of(totals_);
   }
-  for (const std::string& text : texts) {
-    if (const auto one = metrics::parse_text(text)) metrics::merge(all, *one);
+  for (std::size_t process = 0; process < texts.size(); ++process) {
+    auto one = metrics::parse_text(texts[process]);
+    if (!one) continue;
+    // Each process has a worker 0: added up they would hide that one process is busy and the others are not.
+    for (auto& family : *one) {
+      for (auto& metric : family.metric) {
+        for (auto& label : metric.label) {
+          if (label.name == "worker") label.value = fmt::format("{}.{}", process, label.value);
+        }
+      }
+    }
+    metrics::merge(all, *one);
   }
   return all;
 }

@@ -33,8 +33,8 @@ class SharedMetrics {
   SharedMetrics(const SharedMetrics&) = delete;
   SharedMetrics& operator=(const SharedMetrics&) = delete;
 
-  // Starts to serve; after the children were forked. Returns where.
-  Result<net::Endpoint> start(const net::Endpoint& address);
+  // Starts to serve; after the children were forked. Returns where. `fibers` is called on a fiber and may park.
+  Result<net::Endpoint> start(const net::Endpoint& address, std::function<FiberDump()> fibers);
 
   // What a child sent last; nothing once it has ended.
   void set(unsigned process, std::string text);
