@@ -163,7 +163,8 @@ void SleepingConn::begin() {
 void SleepingConn::on_ready() {
   core_.asleep.fetch_sub(1, std::memory_order_relaxed);
   for (;;) {
-    if (round() == Round::close || core_.stopping.load(std::memory_order_relaxed)) {
+    // A connection that the handler has closed is done, whatever it says: there is nothing to wait for.
+    if (round() == Round::close || core_.stopping.load(std::memory_order_relaxed) || !conn.is_open()) {
       delete this;
       return;
     }

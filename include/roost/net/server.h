@@ -47,7 +47,7 @@ struct ServerStats {
 
 // What a round of an on-demand handler ends with.
 enum class Round : std::uint8_t {
-  wait,   // the connection goes to sleep until more bytes arrive
+  wait,   // the connection goes to sleep until more bytes arrive; one that the handler has closed is done all the same
   close,  // it is done
 };
 
