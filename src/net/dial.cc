@@ -245,9 +245,16 @@ Result<Conn> dial_race(const Dialer& dialer, const Network& network, std::span<c
 // Every address that "host:port" stands for.
 Result<std::vector<Endpoint>> addresses_of(const Dialer& dialer, std::string_view name, const Network& network,
                                            std::string_view address, Deadline deadline) {
-  if (auto literal = literal_endpoint(network.family, address, false)) return std::vector{*literal};
   const auto parts = split_host_port(address);
   if (!parts) return fail(parts.error());
+  if (auto literal = literal_endpoint(network.family, address, false)) {
+    std::vector addresses{*literal};
+    // A server may listen on one of this machine's two loopback addresses only. For datagrams nobody would tell which.
+    if (parts->host == "localhost" && network.is_tcp() && network.family == Family::any) {
+      addresses.push_back({IpAddress::loopback_v6(), literal->port});
+    }
+    return addresses;
+  }
   // A literal of the other family is no name to look up, and neither is a port out of range; "http" is one.
   const bool is_number = !parts->port.empty() && std::ranges::all_of(parts->port, [](char c) { return c >= '0' && c <= '9'; });
   const bool no_name = parts->host.empty() || parts->host == "localhost" || IpAddress::parse(parts->host).has_value();

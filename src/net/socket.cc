@@ -138,7 +138,7 @@ Result<std::uint16_t> parse_port(std::string_view text) noexcept {
 Result<Endpoint> literal_endpoint(Family family, std::string_view address, bool for_listen) {
   const auto parts = split_host_port(address);
   if (!parts) return fail(parts.error());
-  const auto port = parse_port(parts->port);
+  const auto port = for_listen && parts->port.empty() ? Result<std::uint16_t>(0) : parse_port(parts->port);
   if (!port) return fail(port.error());
   IpAddress ip;
   if (parts->host.empty()) {

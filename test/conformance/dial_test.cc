@@ -483,6 +483,19 @@ ROOST_CASE(Dialling, EndsWithItsContext) {
 
 // --- errors --------------------------------------------------------------------------------------------------------
 
+// DI-15: "localhost" finds a server that listens on either of the loopback addresses.
+ROOST_CASE(Dialling, LocalhostIsEitherLoopbackAddress) {
+  auto v6 = net::listen("tcp6", "[::1]:0");
+  if (!v6) GTEST_SKIP() << "no IPv6 here: " << v6.error().message();
+  const auto conn = net::dial("tcp", "localhost:" + std::to_string(must(v6->local_endpoint()).port));
+  ASSERT_OK(conn);
+  EXPECT_TRUE(must(conn->remote_endpoint()).address.is_v6());
+  const auto v4 = must(net::listen("tcp4", "127.0.0.1:0"));
+  const auto other = net::dial("tcp", "localhost:" + std::to_string(must(v4.local_endpoint()).port));
+  ASSERT_OK(other);
+  EXPECT_TRUE(must(other->remote_endpoint()).address.is_v4());
+}
+
 // DI-19
 ROOST_CASE(Dialling, ARefusalComesAtOnce) {
   const auto start = now();

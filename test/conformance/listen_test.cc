@@ -217,6 +217,18 @@ ROOST_CASE(Listening, NonsenseIsTold) {
             "listen tcp 192.0.2.1:0: Cannot assign requested address (EADDRNOTAVAIL)");
 }
 
+// LI-09: a port that is left out is one of the kernel's choice (as in Go).
+ROOST_CASE(Listening, NoPortIsAnyPort) {
+  for (const char* address : {"127.0.0.1:", ":", "[::1]:", "localhost:"}) {
+    const auto listener = net::listen("tcp", address);
+    ASSERT_OK(listener) << address;
+    EXPECT_NE(must(listener->local_endpoint()).port, 0) << address;
+    const auto socket = net::listen_packet("udp", address);
+    ASSERT_OK(socket) << address;
+    EXPECT_NE(must(socket->local_endpoint()).port, 0) << address;
+  }
+}
+
 // LI-09: a port may be the name of a service.
 ROOST_CASE(Listening, AServiceIsAPort) {
   if (!net::Resolver::system().port_of("tcp", "domain")) GTEST_SKIP() << "/etc/services is not here (package netbase)";

@@ -85,7 +85,8 @@ class PacketConn {
 
   // Batches: one system call for up to batch_max datagrams (recvmmsg, sendmmsg).
   static constexpr std::size_t batch_max = 64;
-  // Parks until there is one, then takes as many as are there and fit; returns how many slots were filled, at least one.
+  // Parks until there is one, then takes as many as are there and fit, batch_max at most; returns how many slots were filled, at
+  // least one, or 0 if there are no slots. Never waits for more than the first.
   Result<std::size_t> read_batch(std::span<PacketSlot> slots);
   // Sends all, in order, parking as needed; returns how many. An error after some were sent is reported by the next call: this
   // one returns how many went.
@@ -135,7 +136,7 @@ class PacketConn {
 };
 
 // A socket that receives at `address`. network: "udp", "udp4", "udp6" ("host:port"; ":port" is every address, of both
-// families with "udp"), "unixgram" (a path, "@name", or "" for a name of the kernel's choice). Of `config`, reuse_port and
+// families with "udp"; without a port, or with 0, the kernel chooses one), "unixgram" (a path, "@name", or "" for a name of the kernel's choice). Of `config`, reuse_port and
 // control apply. The file of a Unix datagram socket stays when the socket is closed; remove it yourself.
 // Errors: as listen().
 Result<PacketConn> listen_packet(std::string_view network, std::string_view address, const ListenConfig& config);

@@ -5,8 +5,9 @@
 //
 // A look-up parks its fiber and nothing else: questions go to the name servers over sockets that the netpoller watches (c-ares
 // speaks the protocol), and no thread waits. What is asked, in this order: literal addresses ("192.0.2.1", "fe80::1%eth0") are
-// answered as they stand; "localhost" and names below it are this machine, whatever a name server says; then the hosts file;
-// then the name servers and search list of resolv.conf. Files are read again when they have changed. /etc/nsswitch.conf
+// answered as they stand, at once and whatever the deadline says; then the hosts file, for the families it has addresses of;
+// "localhost" and names below it are this machine, whatever a name server says; then the name servers and search list of
+// resolv.conf. Files are read again when they have changed (a stat(2) at each look-up tells). /etc/nsswitch.conf
 // is not heeded, and neither is /etc/gai.conf. Answers are not cached: that is the name server's trade.
 //
 // Look-ups of the same name for the same family that are under way at the same time are one: the servers are asked once. A
