@@ -433,6 +433,8 @@ Result<PeerCredentials> Conn::peer_credentials() const {
     ucred peer{};
     socklen_t length = sizeof peer;
     if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return fail(last_error());
+    // What Linux says of a socket that is no Unix connection: nobody, without an error.
+    if (peer.pid == 0 && peer.uid == static_cast<uid_t>(-1)) return fail(std::errc::operation_not_supported);
     return PeerCredentials{peer.pid, peer.uid, peer.gid};
   });
 }

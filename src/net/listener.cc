@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -70,6 +71,35 @@ IpAddress peer_of(const Address& address) noexcept {
   std::copy_n(ip.bytes().begin(), 8, site.begin());
   return IpAddress::v6(site);
 }
+
+// The file of a Unix socket that has one, as it was when the listener was made. A file that stands at the path later may be
+// another's: a successor's, or one that somebody put there. The socket holds its own, so no other gets the same number.
+class SocketFile {
+ public:
+  SocketFile() = default;
+  explicit SocketFile(const Address& address) {
+    const UnixName name = address.unix_name();
+    if (name.empty() || name.is_abstract()) return;
+    path_ = name.text();
+    if (!is_socket_at(path_, made_)) path_.clear();
+  }
+
+  [[nodiscard]] bool exists() const noexcept { return !path_.empty(); }
+  void remove() const noexcept {
+    struct stat found{};
+    if (exists() && is_socket_at(path_, found) && found.st_dev == made_.st_dev && found.st_ino == made_.st_ino) {
+      ::unlink(path_.c_str());
+    }
+  }
+
+ private:
+  static bool is_socket_at(const std::string& path, struct stat& found) noexcept {
+    return ::lstat(path.c_str(), &found) == 0 && S_ISSOCK(found.st_mode);
+  }
+
+  std::string path_;  // empty: no file
+  struct stat made_{};
+};
 
 }  // namespace
 
@@ -141,7 +171,7 @@ struct Listener::State {
   PollDesc& desc;
   const ListenLimits limits;
   PollDesc::Content content = PollDesc::Content::tcp;
-  std::string unlink_path;  // of a Unix socket's file
+  SocketFile file;
 
   // Touched only by whoever has the turn to accept.
   UniqueFd spare;  // given up to turn peers away when descriptors are exhausted
@@ -171,7 +201,7 @@ Listener& Listener::operator=(Listener&& other) noexcept {
 
 Listener::~Listener() {
   if (desc_ == nullptr) return;
-  if (state_->unlink_on_close.exchange(false) && is_open()) ::unlink(state_->unlink_path.c_str());
+  if (state_->unlink_on_close.exchange(false) && is_open()) state_->file.remove();
   desc_->destroy();
   state_->drop_reference();
 }
@@ -284,13 +314,13 @@ Result<void> Listener::set_deadline(Deadline deadline) { return set_deadline_on(
 Result<void> Listener::close() {
   if (!is_open()) return fail(Errc::closed);
   // While it still listens: afterwards the name may be somebody else's.
-  if (state_->unlink_on_close.exchange(false)) ::unlink(state_->unlink_path.c_str());
+  if (state_->unlink_on_close.exchange(false)) state_->file.remove();
   if (!desc_->close()) return fail(Errc::closed);
   return {};
 }
 
 void Listener::set_unlink_on_close(bool on) noexcept {
-  if (state_ != nullptr && !state_->unlink_path.empty() && is_open()) state_->unlink_on_close.store(on);
+  if (state_ != nullptr && state_->file.exists() && is_open()) state_->unlink_on_close.store(on);
 }
 
 bool Listener::is_open() const noexcept { return desc_ != nullptr && !desc_->is_closed(); }
@@ -324,15 +354,15 @@ std::string Listener::describe(std::string_view operation, std::error_code error
 namespace {
 
 // Takes over `fd`, which listens.
-Result<Listener> make_listener(int fd, const ListenLimits& limits, int type, std::string unlink_path) {
+Result<Listener> make_listener(int fd, const ListenLimits& limits, int type, SocketFile file, bool unlink_on_close) {
   auto desc = PollDesc::open(fd, PollDesc::First::try_it);
   if (!desc) return fail(desc.error());
   (*desc)->end_watch_by_hand();  // its port shall be free as soon as it is closed
   auto* state = new Listener::State(**desc, limits);
   state->content = content_of(fd, type);
   state->spare.reset(open_spare());
-  state->unlink_on_close.store(!unlink_path.empty());
-  state->unlink_path = std::move(unlink_path);
+  state->unlink_on_close.store(unlink_on_close && file.exists());
+  state->file = std::move(file);
   return Listener(*desc, state);
 }
 
@@ -369,18 +399,17 @@ Result<UniqueFd> bind_to(const Network& network, const Address& address, bool du
 
 Result<Listener> listen_on(UniqueFd fd, const Network& network, const Address& address, const ListenConfig& config) {
   // INT_MAX: the kernel cuts it to net.core.somaxconn.
-  const UnixName name = address.unix_name();
-  std::string path = name.is_abstract() ? "" : std::string(name.text());
+  SocketFile file(address);
   Result<Listener> made = fail(Errc::closed);
   if (::listen(fd.get(), config.backlog > 0 ? config.backlog : INT_MAX) != 0) {
     made = fail(last_error());
   } else {
-    made = make_listener(fd.get(), config.limits, network.type, path);
+    made = make_listener(fd.get(), config.limits, network.type, file, true);
   }
   if (made) {
     static_cast<void>(fd.release());
-  } else if (!path.empty()) {
-    ::unlink(path.c_str());  // bind made the file
+  } else {
+    file.remove();  // bind made it
   }
   return made;
 }
@@ -429,7 +458,7 @@ Result<Listener> Listener::adopt(int fd, const ListenLimits& limits) {
   if (accepts == 0) return fail(std::errc::invalid_argument);
   if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0) return fail(last_error());
   if (auto made = make_non_blocking(fd); !made) return fail(made.error());
-  return make_listener(fd, limits, type, "");
+  return make_listener(fd, limits, type, SocketFile(local_address_of(fd).value_or(Address())), false);
 }
 
 Result<Listener> listen(std::string_view name, std::string_view address, const ListenConfig& config) {

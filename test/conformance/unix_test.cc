@@ -136,6 +136,29 @@ ROOST_CASE(Unix, TheFirstCloseRemovesTheFileAndNoLaterOneDoes) {
   std::filesystem::remove(path);
 }
 
+// UX-05: a successor that has taken the path over keeps its file when the first listener goes.
+ROOST_CASE(Unix, AFileThatSomebodyElseMadeAtThePathStays) {
+  const std::string path = fresh_path();
+  auto first = must(net::listen("unix", path));
+  std::filesystem::remove(path);
+  auto successor = must(net::listen("unix", path));
+  ASSERT_OK(first.close());
+  EXPECT_OK(net::dial("unix", path));
+  ASSERT_OK(successor.close());
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+// UX-05: an adopted listener removes the file if it is told to.
+ROOST_CASE(Unix, AnAdoptedListenerRemovesTheFileOnRequest) {
+  const std::string path = fresh_path();
+  auto listener = must(net::listen("unix", path));
+  auto adopted = must(net::Listener::adopt(must(listener.release())));
+  EXPECT_TRUE(std::filesystem::exists(path));
+  adopted.set_unlink_on_close(true);
+  ASSERT_OK(adopted.close());
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
 // UX-07
 ROOST_CASE(Unix, AnEmptyNameIsOneOfTheKernelsChoice) {
   for (const std::string_view network : {"unix", "unixpacket"}) {
@@ -325,6 +348,7 @@ ROOST_CASE(Unix, ThePeerIsKnown) {
   EXPECT_EQ(peer.process_id, ::getpid());
   EXPECT_EQ(peer.user_id, ::getuid());
   EXPECT_EQ(peer.group_id, ::getgid());
+  EXPECT_ERROR(tcp_pair().server.peer_credentials(), std::errc::operation_not_supported);  // and not user 4294967295
   EXPECT_ERROR(client.remote_endpoint(), std::errc::wrong_protocol_type);
   EXPECT_FALSE(client.set_no_delay(true));
   const std::string text = client.describe("read", Errc::deadline_exceeded);

@@ -67,10 +67,11 @@ class Listener {
 
   Result<void> set_deadline(Deadline deadline);
   // Connections that were not accepted are reset. Calls inside return bad_file_descriptor. The file of a Unix socket that
-  // listen() made is removed; a second close is bad_file_descriptor and removes nothing.
+  // listen() made is removed, unless another file stands at its path by now; a second close is bad_file_descriptor and
+  // removes nothing. release() removes nothing either.
   Result<void> close();
   [[nodiscard]] bool is_open() const noexcept;
-  // False: the file of a Unix socket stays, as for a listener that is handed to a successor.
+  // False: the file of a Unix socket stays, as for a listener that is handed to a successor. True: an adopted one's goes, too.
   void set_unlink_on_close(bool on) noexcept;
 
   // Where it listens; the port is the real one even if 0 was asked for, and so is a Unix name the kernel chose.
@@ -84,7 +85,8 @@ class Listener {
   [[nodiscard]] int native_handle() const noexcept;
   [[nodiscard]] Result<int> duplicate() const;
   [[nodiscard]] Result<int> release();
-  // Takes over a listening socket. On error the descriptor stays yours.
+  // Takes over a listening socket and makes it non-blocking. The file of a Unix socket stays when it is closed. On error the
+  // descriptor stays yours.
   // Errors: not_a_socket, bad_file_descriptor; invalid_argument when it does not listen.
   [[nodiscard]] static Result<Listener> adopt(int fd, const ListenLimits& limits = {});
 
@@ -101,7 +103,7 @@ class Listener {
 };
 
 // network: "tcp" (both families; ":port" listens dual-stack), "tcp4", "tcp6"; address: "host:port", "[v6]:port", ":port", where
-// the port may be a service's name (":http").
+// the port may be a service's name (":http"). 0 or none ("127.0.0.1:") is a port of the kernel's choice.
 // network: "unix", "unixpacket"; address: a path, "@name" (abstract), or "" for an abstract name of the kernel's choice.
 // Errors
 //   address_in_use, address_not_available, permission_denied     as bind(2)
