@@ -92,8 +92,13 @@ void serve(roost::net::Conn accepted, const Room& room) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  const std::string address = argc > 1 ? argv[1] : ":7000";
+  if (argc > 2 || address.starts_with('-')) {
+    const bool asked = address == "--help" || address == "-h";
+    std::fprintf(asked ? stdout : stderr, "usage: chat [ADDRESS], for example: chat 127.0.0.1:7000; otherwise :7000\n");
+    return asked ? 0 : 2;
+  }
   return roost::run([&] {
-    const char* address = argc > 1 ? argv[1] : ":7000";
     auto listener = roost::net::listen("tcp", address);
     if (!listener) {
       std::fprintf(stderr, "%s\n", roost::net::describe_failure("listen", "tcp", address, listener.error()).c_str());

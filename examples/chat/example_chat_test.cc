@@ -50,5 +50,19 @@ TEST(Chat, ShowsAClientOutThatDoesNotRead) {
   EXPECT_TRUE(gone);
 }
 
+TEST(Chat, TellsHowItIsCalled) {
+  Program asked({"--help"});
+  EXPECT_EQ(asked.wait(), 0);
+  EXPECT_TRUE(asked.out().starts_with("usage: chat [ADDRESS]")) << asked.out();
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"--port"}, {"127.0.0.1:0", "more"}}) {
+    Program wrong(arguments);
+    EXPECT_EQ(wrong.wait(), 2);
+    EXPECT_TRUE(wrong.err().starts_with("usage: chat [ADDRESS]")) << wrong.err();
+  }
+  Program malformed({"127.0.0.1"});
+  EXPECT_EQ(malformed.wait(), 2);
+  EXPECT_TRUE(malformed.err().starts_with("listen tcp 127.0.0.1: ")) << malformed.err();
+}
+
 }  // namespace
 }  // namespace roost::test

@@ -183,6 +183,15 @@ TEST(RedisExample, SaysWhenThereIsNoServer) {
   EXPECT_NE(program.err().find("no answer from 127.0.0.1:1"), std::string::npos) << program.err();
 }
 
+TEST(RedisExample, TellsHowItIsCalled) {
+  Program asked({"--help"});
+  EXPECT_EQ(asked.wait(), 0);
+  EXPECT_TRUE(asked.out().starts_with("usage: redis [ADDRESS")) << asked.out();
+  Program malformed({"no-port"});
+  EXPECT_EQ(malformed.wait(), 2);
+  EXPECT_NE(malformed.err().find("no answer from no-port: malformed address"), std::string::npos) << malformed.err();
+}
+
 // Against a real server, where there is one: redis-server in the PATH, or what REDIS_SERVER names.
 TEST(RedisExample, TalksToARealServer) {
   const char* named = std::getenv("REDIS_SERVER");

@@ -38,9 +38,10 @@ int main(int argc, char** argv) {
   const std::string address = argc > 1 ? argv[1] : "127.0.0.1:6379";
   unsigned fibers = 100;
   unsigned requests = 100;
-  if (argc > 4 || (argc > 2 && !parse(argv[2], fibers)) || (argc > 3 && !parse(argv[3], requests))) {
-    std::fprintf(stderr, "usage: redis [ADDRESS [FIBERS [REQUESTS]]], with numbers from 1 to 100000\n");
-    return 2;
+  const bool asked = address == "--help" || address == "-h";
+  if (argc > 4 || address.starts_with('-') || (argc > 2 && !parse(argv[2], fibers)) || (argc > 3 && !parse(argv[3], requests))) {
+    std::fprintf(asked ? stdout : stderr, "usage: redis [ADDRESS [FIBERS [REQUESTS]]], with numbers from 1 to 100000\n");
+    return asked ? 0 : 2;
   }
   return roost::run([&] {
     redis::Client client(address, {.max_open = 8});
@@ -48,7 +49,7 @@ int main(int argc, char** argv) {
     if (!pong) {
       std::fprintf(stderr, "redis: no answer from %s: %s; start a server there or name another address\n", address.c_str(),
                    pong.error().message().c_str());
-      return 1;
+      return pong.error() == roost::Errc::bad_address ? 2 : 1;
     }
     std::printf("PING: %s\n", pong->text.c_str());
 

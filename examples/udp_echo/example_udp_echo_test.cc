@@ -25,5 +25,19 @@ TEST(UdpEcho, SendsEveryDatagramBack) {
   }
 }
 
+TEST(UdpEcho, TellsHowItIsCalled) {
+  Program asked({"--help"});
+  EXPECT_EQ(asked.wait(), 0);
+  EXPECT_TRUE(asked.out().starts_with("usage: udp_echo [ADDRESS]")) << asked.out();
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"--port"}, {"127.0.0.1:0", "more"}}) {
+    Program wrong(arguments);
+    EXPECT_EQ(wrong.wait(), 2);
+    EXPECT_TRUE(wrong.err().starts_with("usage: udp_echo [ADDRESS]")) << wrong.err();
+  }
+  Program malformed({"127.0.0.1"});
+  EXPECT_EQ(malformed.wait(), 2);
+  EXPECT_TRUE(malformed.err().starts_with("listen udp 127.0.0.1: ")) << malformed.err();
+}
+
 }  // namespace
 }  // namespace roost::test

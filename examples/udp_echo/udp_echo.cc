@@ -4,14 +4,20 @@
 //   udp_echo [ADDRESS]      ":9000" unless told otherwise
 #include <array>
 #include <cstdio>
+#include <string>
 
 #include <roost/roost.h>
 
 using roost::net::PacketConn;
 
 int main(int argc, char** argv) {
+  const std::string address = argc > 1 ? argv[1] : ":9000";
+  if (argc > 2 || address.starts_with('-')) {
+    const bool asked = address == "--help" || address == "-h";
+    std::fprintf(asked ? stdout : stderr, "usage: udp_echo [ADDRESS], for example: udp_echo 127.0.0.1:9000; otherwise :9000\n");
+    return asked ? 0 : 2;
+  }
   return roost::run([&] {
-    const char* address = argc > 1 ? argv[1] : ":9000";
     auto socket = roost::net::listen_packet("udp", address);
     if (!socket) {
       std::fprintf(stderr, "%s\n", roost::net::describe_failure("listen", "udp", address, socket.error()).c_str());
