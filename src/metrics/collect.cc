@@ -272,7 +272,10 @@ class RuntimeCollectable final : public prometheus::Collectable {
  public:
   [[nodiscard]] Families Collect() const override {
     Builder out;
-    if (const Runtime* runtime = Runtime::current()) collect_runtime(out, *runtime);
+    {
+      const runtime::Visit visit;
+      if (const Runtime* runtime = visit.runtime()) collect_runtime(out, *runtime);
+    }
     collect_process(out);
     return out.take();
   }

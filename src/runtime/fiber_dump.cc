@@ -302,7 +302,8 @@ namespace roost {
 
 FiberDump collect_fibers(const FiberDumpOptions& options) {
   return blocking([&options] {
-    runtime::Runtime* runtime = runtime::Runtime::current();
+    const runtime::Visit visit;
+    runtime::Runtime* runtime = visit.runtime();
     return runtime == nullptr ? FiberDump{} : runtime::collect_fibers(*runtime, options);
   });
 }

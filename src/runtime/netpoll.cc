@@ -117,7 +117,8 @@ bool has_something_to_read(int fd) noexcept {
 }  // namespace
 
 Result<PollDesc*> PollDesc::open(int fd, First first_read) noexcept {
-  runtime::Runtime* runtime = runtime::Runtime::current();
+  const runtime::Visit visit;
+  runtime::Runtime* runtime = visit.runtime();
   if (runtime == nullptr) return fail(Errc::canceled);
   PollDesc* desc = PollDescSlab::instance().take();
   if (desc == nullptr) return fail(std::errc::not_enough_memory);
@@ -173,12 +174,15 @@ void PollDesc::wait_closed() noexcept {
 void PollDesc::close_now() noexcept {
   disarm();
   const int fd = this->fd();
-  if (runtime::Runtime* runtime = runtime::Runtime::current(); runtime != nullptr && worker_ < runtime->worker_count()) {
-    runtime::Worker& worker = runtime->worker(worker_);
-    worker.descriptors.fetch_sub(1, std::memory_order_relaxed);
-    // A close ends the watch by itself, unless the open file lives on somewhere or the poller holds it for a moment.
-    if (keep_open_ || watch_ended_by_hand_.load(std::memory_order_relaxed) || worker.poller().needs_remove()) {
-      worker.poller().remove(fd, token());
+  {
+    const runtime::Visit visit;
+    if (runtime::Runtime* runtime = visit.runtime(); runtime != nullptr && worker_ < runtime->worker_count()) {
+      runtime::Worker& worker = runtime->worker(worker_);
+      worker.descriptors.fetch_sub(1, std::memory_order_relaxed);
+      // A close ends the watch by itself, unless the open file lives on somewhere or the poller holds it for a moment.
+      if (keep_open_ || watch_ended_by_hand_.load(std::memory_order_relaxed) || worker.poller().needs_remove()) {
+        worker.poller().remove(fd, token());
+      }
     }
   }
   // From here on events in flight are of an earlier life.

@@ -29,6 +29,8 @@ namespace roost::runtime {
 namespace {
 
 std::atomic<Runtime*> the_runtime{nullptr};
+// Plain threads on a Visit. Not in the Runtime: a thread that comes too late must find it still.
+std::atomic<unsigned> visitors{0};
 
 // CPUs' worth of quota of this process's cgroup, rounded up; 0 when there is no limit or it cannot be read.
 unsigned cgroup_quota() {
@@ -111,7 +113,11 @@ void print_panic_detail() noexcept {
 
 }  // namespace
 
-Runtime* Runtime::current() noexcept { return the_runtime.load(std::memory_order_acquire); }
+// seq_cst, as the other operations on the two: a visitor counts itself and then looks for the runtime, run() hides the runtime and
+// then looks for visitors. So either run() waits for the visitor, or the visitor finds no runtime.
+Runtime* Runtime::current() noexcept { return the_runtime.load(std::memory_order_seq_cst); }
+void Visit::enter() noexcept { visitors.fetch_add(1, std::memory_order_seq_cst); }
+void Visit::leave() noexcept { visitors.fetch_sub(1, std::memory_order_seq_cst); }
 
 Runtime::Runtime(const RuntimeOptions& wanted)
     : options(resolved(wanted)),
@@ -208,8 +214,8 @@ int Runtime::run(FunctionRef<int()> main) {
       worker(i).join_thread();
     }
   }
-  the_runtime.store(nullptr, std::memory_order_release);
-  while (visitors_.load(std::memory_order_acquire) != 0) std::this_thread::yield();
+  the_runtime.store(nullptr, std::memory_order_seq_cst);
+  while (visitors.load(std::memory_order_seq_cst) != 0) std::this_thread::yield();
   abandoned_ = stuck_thread;
   return status;
 }
@@ -246,15 +252,14 @@ void Runtime::schedule(Fiber* fiber) noexcept {
   Worker* here = current_worker();
   if (here == nullptr) {
     // The fiber may be the last one. Once it is queued it can run, end, and the runtime with it, while this thread, for which
-    // nobody waits otherwise, has yet to wake a worker. Release pairs with the acquire in run().
-    visitors_.fetch_add(1, std::memory_order_relaxed);
+    // nobody waits otherwise, has yet to wake a worker.
+    const Visit visit;
     if (fiber->home != nullptr) {
       fiber->home->push_inbox(fiber);
     } else {
       shared.push(fiber);
       wake_one();
     }
-    visitors_.fetch_sub(1, std::memory_order_release);
     return;
   }
   if (fiber->home != nullptr && fiber->home != here) {
@@ -305,9 +310,10 @@ std::uint64_t Runtime::sleepers() const noexcept {
 }
 
 void Runtime::note_sleeper_woken() noexcept {
+  const Visit visit;
   if (Worker* worker = current_worker()) {
     worker->counters.sleepers_ended.add();
-  } else if (Runtime* runtime = current()) {
+  } else if (Runtime* runtime = visit.runtime()) {
     runtime->external_sleepers_ended_.fetch_add(1, std::memory_order_relaxed);
   }
 }
@@ -450,7 +456,8 @@ int run(const RuntimeOptions& options, FunctionRef<int()> main) {
 }  // namespace detail
 
 RuntimeStats runtime_stats() {
-  const runtime::Runtime* runtime = runtime::Runtime::current();
+  const runtime::Visit visit;
+  const runtime::Runtime* runtime = visit.runtime();
   return runtime == nullptr ? RuntimeStats{} : runtime->stats();
 }
 

@@ -31,7 +31,7 @@ class Runtime {
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
 
-  // The running one, or null.
+  // The running one, or null. A plain thread that goes on to touch it holds a Visit.
   [[nodiscard]] static Runtime* current() noexcept;
 
   int run(FunctionRef<int()> main);
@@ -106,7 +106,6 @@ class Runtime {
   std::atomic<std::uint64_t> next_id_block_{0};
   std::atomic<std::uint64_t> external_started_{0};   // fibers started from plain threads
   std::atomic<std::uint64_t> external_wakes_{0};     // unparks by plain threads: no deadlock can be concluded any more
-  std::atomic<unsigned> visitors_{0};                // plain threads inside schedule()
   std::atomic<std::uint64_t> external_sleepers_ended_{0};
   std::atomic<std::uint64_t> worker_wakes_{0};
   std::atomic<std::uint64_t> stuck_total_{0};
@@ -117,6 +116,28 @@ class Runtime {
   std::condition_variable done_;
   bool abandoned_ = false;
   bool main_done_ = false;  // guarded by done_mutex_
+};
+
+// A plain thread's stay in the runtime: what Runtime::current() returns meanwhile is not destroyed under it, as run() waits for
+// the thread to leave. For a worker's own thread it waits anyway, so that one is not counted. Nobody parks on a visit.
+class Visit {
+ public:
+  Visit() noexcept : counts_(current_worker() == nullptr) {
+    if (counts_) enter();
+  }
+  ~Visit() {
+    if (counts_) leave();
+  }
+  Visit(const Visit&) = delete;
+  Visit& operator=(const Visit&) = delete;
+
+  [[nodiscard]] Runtime* runtime() const noexcept { return Runtime::current(); }
+
+ private:
+  static void enter() noexcept;
+  static void leave() noexcept;
+
+  const bool counts_;
 };
 
 }  // namespace roost::runtime

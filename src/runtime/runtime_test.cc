@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include <roost/fiber_dump.h>
 #include <roost/go.h>
 #include <roost/runtime.h>
 #include <roost/time/sleep.h>
@@ -396,6 +397,25 @@ TEST(Runtime, WaitsForAThreadThatWakesItsLastFiber) {
     });
     waker.join();
   }
+}
+
+// Whatever it asks for, a thread that roost did not start finds the runtime whole or not at all.
+TEST(Runtime, EndsUnderThreadsThatLookAtIt) {
+  std::atomic<bool> over{false};
+  std::thread counting([&] {
+    while (!over) static_cast<void>(runtime_stats());
+  });
+  std::thread dumping([&] {
+    while (!over) static_cast<void>(collect_fibers({.examples_max = 0, .frames_max = 1}));
+  });
+  RuntimeOptions options;
+  options.workers = 2;
+  for (int i = 0; i < test::rounds(100); ++i) {
+    run(options, [] { yield(); });
+  }
+  over = true;
+  counting.join();
+  dumping.join();
 }
 
 TEST(Runtime, ASteppedClockWakesSleepersWithoutTimePassing) {

@@ -206,6 +206,7 @@ void CancelNode::start(std::int64_t own_deadline_ns, std::error_code own_deadlin
     end(Status::expired, own_deadline_cause);
     return;
   }
+  const runtime::Visit visit;
   runtime::Worker* asleep = nullptr;
   done.lock();
   if (status.load(std::memory_order_relaxed) == Status::live) {  // else the parent has ended meanwhile

@@ -24,7 +24,8 @@ constexpr int spins_max = 4;
 constexpr int pauses_a_spin = 30;
 
 bool can_spin() noexcept {
-  const runtime::Runtime* runtime = runtime::Runtime::current();
+  const runtime::Visit visit;
+  const runtime::Runtime* runtime = visit.runtime();
   return runtime != nullptr && runtime->primary_count > 1;
 }
 

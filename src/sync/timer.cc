@@ -87,6 +87,7 @@ bool TimerNode::stop() noexcept {
 }
 
 bool TimerNode::start(std::int64_t new_when_ns, std::int64_t new_period_ns) noexcept {
+  const runtime::Visit visit;
   chan.lock();
   const bool was_started = wants_to_fire;
   const bool stopped = stop_locked();

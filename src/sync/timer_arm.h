@@ -7,7 +7,7 @@
 namespace roost::sync {
 
 // On the caller's worker; for a plain thread on the first one, which is then returned: it may sleep towards a later time, so
-// its poller is to be woken once the caller's locks are gone.
+// its poller is to be woken once the caller's locks are gone. The caller is on a Visit until then.
 [[nodiscard]] inline runtime::Worker* arm_timer(time::Timer& timer, std::int64_t when_ns) noexcept {
   if (runtime::Worker* here = runtime::current_worker()) {
     here->timers.arm(timer, when_ns);
