@@ -21,7 +21,7 @@ using Result = std::expected<T, std::error_code>;
 
 enum class Errc {
   end_of_stream = 1,      // the peer closed its side and everything was read; a buffered read found less than it needs
-  closed = 2,             // this end was closed, here or by another fiber; equals std::errc::bad_file_descriptor
+  closed = 2,             // this end, or the channel, was closed, here or by another fiber; equals std::errc::bad_file_descriptor
   deadline_exceeded = 3,  // a deadline or idle time-out passed; equals std::errc::timed_out
   canceled = 4,           // the runtime stops, or the fiber's context was canceled; equals std::errc::operation_canceled
   token_too_long = 5,     // a delimiter did not come within the limit; equals std::errc::message_size

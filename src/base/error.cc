@@ -20,7 +20,7 @@ constexpr std::errc no_condition{};
 
 constexpr Description descriptions[] = {
     {Errc::end_of_stream, "end_of_stream", "end of stream", no_condition},
-    {Errc::closed, "closed", "use of a closed connection, listener or socket", std::errc::bad_file_descriptor},
+    {Errc::closed, "closed", "use of a closed connection, listener, socket or channel", std::errc::bad_file_descriptor},
     {Errc::deadline_exceeded, "timed_out", "deadline exceeded", std::errc::timed_out},
     {Errc::canceled, "canceled", "canceled", std::errc::operation_canceled},
     {Errc::token_too_long, "token_too_long", "no delimiter within the longest token allowed", std::errc::message_size},

@@ -75,7 +75,7 @@ ROOST_CASE(Closing, OnlyTheFirstCloseSucceeds) {
     EXPECT_TRUE(reports_closed(listener.close()));
   }
   EXPECT_FALSE(client.close().error().message().empty());
-  EXPECT_EQ(client.describe("close", Errc::closed), "close: use of a closed connection, listener or socket (closed)");
+  EXPECT_EQ(client.describe("close", Errc::closed), "close: use of a closed connection, listener, socket or channel (closed)");
 }
 
 // CL-08

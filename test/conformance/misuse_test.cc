@@ -276,7 +276,10 @@ void wait_for_ever_in_a_destructor() {
 
 TEST(MisuseDeathTest, ADestructorThatNeverEndsWhileTheRuntimeStopsIsNamed) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_EXIT(wait_for_ever_in_a_destructor(), testing::ExitedWithCode(0), "1 fibers? did not leave within 50 ms(.|\n)*the culprit");
+  // Named, with what it waits for and the stack from there down to its entry.
+  EXPECT_EXIT(wait_for_ever_in_a_destructor(), testing::ExitedWithCode(0),
+              "1 fiber did not leave within 50 ms(.|\n)*\\(the culprit\\), parked: wait group(.|\n)*"
+              "WaitGroup::wait\\(\\)(.|\n)*wait_for_ever_in_a_destructor");
 }
 
 }  // namespace
