@@ -1,5 +1,9 @@
 // `roost echo`, seen from outside.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
+
+#include <fstream>
+#include <sstream>
 
 #include "tools/program.h"
 
@@ -109,6 +113,37 @@ TEST_P(EchoProgram, ClosesAConnectionThatIsSilentForTooLong) {
   EXPECT_THAT(echo.program().out(), HasSubstr("1 timed out"));
 }
 
+// Whether the kernel has a keep-alive timer running for the server's end of the one connection to `port`: /proc/net/tcp calls
+// it timer 2. After an echo no other timer of that number is left.
+bool is_kept_alive(std::uint16_t port) {
+  std::ifstream table("/proc/net/tcp");
+  const std::string local = fmt::format("0100007F:{:04X}", port);
+  for (std::string line; std::getline(table, line);) {
+    std::istringstream columns(line);
+    std::string number, from, to, state, queues, timer;
+    columns >> number >> from >> to >> state >> queues >> timer;
+    if (from == local && state == "01") return timer.starts_with("02:");
+  }
+  ADD_FAILURE() << "no connection from " << local;
+  return false;
+}
+
+TEST_P(EchoProgram, ProbesSilentClientsOnlyWithoutAReadTimeoutOrWhenAsked) {
+  struct Case {
+    std::vector<std::string> options;
+    bool probes;
+  };
+  for (const auto& [options, probes] : {Case{{}, false}, Case{{"--read-timeout", "0"}, true}, Case{{"--keep-alive", "90s"}, true},
+                                        Case{{"--read-timeout", "0", "--keep-alive", "off"}, false}}) {
+    auto echo = server(options);
+    const Socket client = Socket::connect(echo.port());
+    ASSERT_TRUE(client.send("hello\n"));
+    ASSERT_EQ(client.receive(6), "hello\n");
+    EXPECT_EQ(is_kept_alive(echo.port()), probes) << testing::PrintToString(options);
+    EXPECT_EQ(echo.stop(), 0);
+  }
+}
+
 TEST_P(EchoProgram, ReportsAndStopsCleanlyOnEitherSignal) {
   for (const int signal : {SIGTERM, SIGINT}) {
     auto echo = server({"--report-interval", "50ms"});
@@ -186,6 +221,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadInput{"MaxConnections", {"echo", "--max-connections", "-1"}, "`-1`"},
         BadInput{"TooFewDescriptors", {"echo", "--max-connections", "9000000000", "--processes", "1"}, "--processes auto"},
         BadInput{"ReadTimeout", {"echo", "--read-timeout", "5"}, "`5` has no unit"},
+        BadInput{"KeepAlive", {"echo", "--keep-alive", "200ms"}, "`200ms` is no time for keep-alive"},
         BadInput{"Buffer", {"echo", "--buffer", "big"}, "`big` is not a size"},
         BadInput{"BufferRange", {"echo", "--buffer", "1"}, "16 bytes to 1MiB"},
         BadInput{"Interval", {"echo", "--report-interval", "soon"}, "`soon` is not a duration"},
@@ -228,7 +264,7 @@ TEST_P(ProgramBadInput, IsOneLineWithTheRemedyAndStatus2) {
 TEST(ProgramHelp, ListsEveryOption) {
   Program echo({"echo", "--help"});
   EXPECT_EQ(echo.wait(), 0);
-  for (const char* option : {"--listen", "--workers", "--processes", "--max-connections", "--read-timeout", "--buffer", "--report-interval",
+  for (const char* option : {"--listen", "--workers", "--processes", "--max-connections", "--read-timeout", "--keep-alive", "--buffer", "--report-interval",
                              "--handler", "on-demand"}) {
     EXPECT_THAT(echo.out(), HasSubstr(option));
   }

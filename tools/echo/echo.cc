@@ -390,6 +390,16 @@ tools::Parsed<unsigned> parse_workers(std::string_view text) {
   return static_cast<unsigned>(*count);
 }
 
+tools::Parsed<std::optional<std::chrono::seconds>> parse_keep_alive(std::string_view text) {
+  if (text == "off") return std::chrono::seconds(0);
+  const auto idle = tools::parse_duration(text);
+  // tcp(7): TCP_KEEPIDLE counts seconds, and at most 32767 of them.
+  if (!idle || *idle < 1s || *idle > 32767s || *idle % 1s != 0s) {
+    return std::unexpected(fmt::format("`{}` is no time for keep-alive; write whole seconds from 1s to 9h, or off", text));
+  }
+  return std::chrono::duration_cast<std::chrono::seconds>(*idle);
+}
+
 tools::Parsed<EchoUnit> parse_unit(std::string_view text) {
   if (text == "line") return EchoUnit::line;
   if (text == "bytes") return EchoUnit::bytes;
@@ -423,6 +433,8 @@ void add_echo_command(CLI::App& app, int& exit_status) {
                     "Connections at once, of all processes together; further ones are closed at once [as many as descriptors allow]");
   add_parsed_option(echo, "--read-timeout", options.read_timeout, &tools::parse_duration, "D", "5m",
                     "A connection whose next line is not complete after so long is closed; 0: never");
+  add_parsed_option(echo, "--keep-alive", options.keep_alive, &parse_keep_alive, "D|off", "",
+                    "Silence after which the kernel probes a client [off, as the read timeout ends dead ones; 15s without one]");
   add_parsed_option(echo, "--buffer", options.buffer_bytes, &tools::parse_size, "SIZE", "4KiB",
                     "Bytes read and written at once, 16 to 1MiB; lines may be longer");
   add_parsed_option(echo, "--metrics", options.metrics, &parse_metrics_address, "HOST:PORT", "",

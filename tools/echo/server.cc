@@ -20,6 +20,17 @@ unsigned processes_needed(std::uint64_t connections, std::uint64_t per_process) 
   return processes;
 }
 
+namespace {
+
+net::KeepAlive keep_alive(const EchoOptions& options) {
+  const bool timed = options.read_timeout != std::chrono::nanoseconds::max();
+  const std::chrono::seconds idle = options.keep_alive.value_or(timed ? 0s : net::KeepAlive{}.idle);
+  if (idle == 0s) return {.enable = false};
+  return {.idle = idle, .interval = std::min(idle, net::KeepAlive{}.interval)};
+}
+
+}  // namespace
+
 Totals& Totals::operator+=(const Totals& other) noexcept {
   open += other.open;
   accepted += other.accepted;
@@ -39,7 +50,7 @@ Server::Server(const EchoOptions& options, tools::SharedCounters& connections_op
 Server::~Server() = default;
 
 Result<net::Endpoint> Server::start(bool shared_port) {
-  auto listener = net::listen(options_.listen, {.reuse_port = shared_port});
+  auto listener = net::listen(options_.listen, {.reuse_port = shared_port, .keep_alive = keep_alive(options_)});
   if (!listener) return fail(listener.error());
   listener_ = std::move(*listener);
   auto local = listener_.local_endpoint();

@@ -31,7 +31,9 @@ struct ListenConfig {
   bool reuse_address = true;   // SO_REUSEADDR (TCP): bind although old connections are in TIME_WAIT
   bool reuse_port = false;     // SO_REUSEPORT: several sockets share the port; the kernel spreads connections by hash
   bool no_delay = true;        // TCP_NODELAY on accepted connections
-  KeepAlive keep_alive{};      // on accepted connections
+  // On accepted connections. Each that is silent costs the kernel a probe and its answer every keep_alive.idle; for a million
+  // that is 67,000 of each a second. Where a read deadline ends dead peers anyway, switch it off (docs/tuning.md).
+  KeepAlive keep_alive{};
   // Connections the kernel completes before they are accepted. 0: net.core.somaxconn, which also caps it silently.
   int backlog = 0;
   ListenLimits limits{};
