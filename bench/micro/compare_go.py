@@ -37,6 +37,9 @@ class Pair:
 
 
 PAIRS = [
+    Pair("runtime_bench", "yield_switch", "BenchmarkGosched", "two that yield to each other, there and back"),
+    Pair("runtime_bench", "spawn_join", "BenchmarkSpawnJoin", "one started and waited for"),
+    Pair("runtime_bench", "set_read_deadline_after", "BenchmarkSetReadDeadline", "read deadline of a connection, set"),
     Pair("sync_bench", "chan_round_trip", "BenchmarkChanRoundTrip", "unbuffered channels, round trip"),
     Pair("sync_bench", "chan_round_trip_two_workers", "BenchmarkChanRoundTrip", "the same on two processors", 2),
     Pair("sync_bench", "chan_buffered_element", "BenchmarkChanBufferedElement", "buffered channel, one element in and out"),
