@@ -434,7 +434,8 @@ def run(options):
         print(f"\nall figures: {options.json}")
 
 
-def main():
+def main(program, run, parse_options):
+    """Runs a benchmark, and returns its exit status; what goes wrong is one line."""
     def on_terminate(*_):
         raise Stopped
 
@@ -442,16 +443,16 @@ def main():
     try:
         run(parse_options(sys.argv[1:]))
     except SetupError as error:
-        print(f"compare.py: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2
     except RunFailed as error:
-        print(f"compare.py: FAILED: {error}", file=sys.stderr)
+        print(f"{program}: FAILED: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, Stopped):
-        print("compare.py: stopped; its servers and clients are ended", file=sys.stderr)
+        print(f"{program}: stopped; its servers and clients are ended", file=sys.stderr)
         return 130
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("compare.py", run, parse_options))

@@ -11,13 +11,12 @@ Exit status: 0 measured, and no goal missed; 1 a connection failed, or --goal wa
 
 import json
 import re
-import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from compare import Parser, REPOSITORY, RunFailed, SetupError, Stopped, end, launch, machine, spread, tail
+from compare import Parser, REPOSITORY, RunFailed, SetupError, end, launch, machine, main, spread, tail
 
 HANDLERS = ("fiber", "on-demand")
 GOAL_BYTES_DEFAULT = 600     # a connection, on demand
@@ -147,24 +146,5 @@ def run(options):
         raise RunFailed(f"an on-demand connection costs {worst:,.0f} B; the goal is {options.goal} B")
 
 
-def main():
-    def on_terminate(*_):
-        raise Stopped
-
-    signal.signal(signal.SIGTERM, on_terminate)
-    try:
-        run(parse_options(sys.argv[1:]))
-    except SetupError as error:
-        print(f"idle_memory.py: {error}", file=sys.stderr)
-        return 2
-    except RunFailed as error:
-        print(f"idle_memory.py: FAILED: {error}", file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, Stopped):
-        print("idle_memory.py: stopped; its server and client are ended", file=sys.stderr)
-        return 130
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("idle_memory.py", run, parse_options))
