@@ -67,6 +67,8 @@ TEST_P(MetricsProgram, TellsWhatAllProcessesServe) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
   EXPECT_EQ(value_of(families, "roost_echo_connections"), 10);
+  // One process serves the scrape itself. A child's link to its parent is no connection.
+  EXPECT_EQ(value_of(families, "roost_connections"), std::string_view(GetParam()) == "1" ? 11 : 10);
   EXPECT_EQ(value_of(families, "roost_echo_connections_accepted_total"), 10);
   EXPECT_EQ(value_of(families, "roost_echo_messages_total"), 10);
   EXPECT_EQ(value_of(families, "roost_echo_message_bytes_total"), 60);

@@ -19,7 +19,7 @@
 #include <utility>
 
 #include <fmt/format.h>
-#include <roost/net/conn.h>
+#include <roost/net/descriptor.h>
 
 namespace roost::tools {
 namespace {
@@ -70,12 +70,12 @@ sigset_t parents_signals(std::initializer_list<int> more) {
 
 bool ShardLink::send(std::uint8_t kind, std::string_view payload) const { return send_all(fd_, encode(kind, payload)); }
 
-Result<net::Conn> ShardLink::adopt() const { return net::Conn::adopt(fd_); }
+Result<net::Descriptor> ShardLink::adopt() const { return net::Descriptor::adopt(fd_); }
 
-Result<Frame> ShardLink::receive(net::Conn& conn) {
-  const auto read_full = [&conn](std::span<std::byte> out) -> Result<void> {
+Result<Frame> ShardLink::receive(net::Descriptor& link) {
+  const auto read_full = [&link](std::span<std::byte> out) -> Result<void> {
     while (!out.empty()) {
-      const Result<std::size_t> n = conn.read(out);
+      const Result<std::size_t> n = link.read(out);
       if (!n) return fail(n.error());
       if (*n == 0) return fail(Errc::end_of_stream);
       out = out.subspan(*n);

@@ -27,7 +27,7 @@
 #include <roost/error.h>
 
 namespace roost::net {
-class Conn;
+class Descriptor;
 }
 
 namespace roost::tools {
@@ -65,10 +65,11 @@ class ShardLink {
   // and the parent does little else. False when the parent is gone.
   bool send(std::uint8_t kind, std::string_view payload) const;
 
-  // Hands the socket over to the runtime; from then on receive() works. Once, inside roost::run.
-  Result<net::Conn> adopt() const;
+  // Hands the socket over to the runtime; from then on receive() works. Once, inside roost::run. No net::Conn, so that it is not
+  // among the connections that metrics count.
+  Result<net::Descriptor> adopt() const;
   // Parks until a frame has come. end_of_stream when the parent is gone.
-  static Result<Frame> receive(net::Conn& conn);
+  static Result<Frame> receive(net::Descriptor& link);
 
   [[nodiscard]] int fd() const noexcept { return fd_; }
 

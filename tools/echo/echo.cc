@@ -212,7 +212,7 @@ int run_shard(const EchoOptions& options, const tools::ShardLink& link, tools::S
     link.send(listening, {});
     for (;;) {
       // Commands are a few bytes that come at once, so a time-out does not cut one in two.
-      parent->set_read_deadline_after(progress_interval);
+      parent->set_read_deadline(Deadline::after(progress_interval));
       const auto frame = tools::ShardLink::receive(*parent);
       if (frame && frame->kind == tell_fibers) {
         if (!link.send(fibers, metrics::to_json(collect_fibers({.examples_max = fiber_examples_max})))) break;

@@ -23,6 +23,7 @@
 
 #include <roost/error.h>
 #include <roost/net/conn.h>
+#include <roost/net/descriptor.h>
 #include <roost/net/dial.h>
 #include <roost/sync/semaphore.h>
 
@@ -143,7 +144,7 @@ class Client {
   Buffers buffers_;
   InFlight in_flight_;
   std::unique_ptr<Connection[]> connections_;
-  net::Conn parent_;
+  net::Descriptor parent_;
   std::uint64_t random_;
   bool leaving_ = false;
   std::int64_t load_begin_ns_ = 0;        // when the first stage began
