@@ -73,6 +73,21 @@
   add("cpu", {title: "CPU", note: `100 % is one processor; the machine has ${data.machine.processors}`, x: over_time, y: {unit: "percent", open: true}, xs: series.t,
     series: [...(report.server ? [{label: "server", values: series.server_cpu}] : []),
              {label: "client", values: series.client_cpu, color: "c2"}, {label: "machine", values: series.machine_cpu, color: "c6"}]});
+  if (report.tcp) {
+    // Both ends in one namespace count the same segments.
+    const {one_namespace} = report.tcp;
+    add("tcp", {title: "Trouble in TCP", note: one_namespace ? "a second, of the namespace that both ends share" : "a second, of each end's namespace",
+      x: over_time, y: {unit: "count"}, xs: series.t, series: [
+        {label: one_namespace ? "segments sent again" : "client's segments sent again", values: series.client_retransmits},
+        ...(report.tcp.server ? [
+          ...(one_namespace ? [] : [{label: "server's segments sent again", values: series.server_retransmits, color: "c3"}]),
+          {label: "accept queue full", values: series.listen_overflows, color: "c4"},
+          {label: "not taken by the listener", values: series.listen_drops, color: "c2"}] : [])]});
+  }
+  if (report.attack && some(series.server_descriptors)) {
+    add("descriptors", {title: "Descriptors of the server", note: "at the end of each second", x: over_time, y: {unit: "count"}, xs: series.t,
+      series: [{label: "open", values: series.server_descriptors, fill: true}]});
+  }
   if (data.errors.length > 0) {
     add("errors", {title: "Errors by kind", note: "failed and dropped connections a second", x: over_time, y: {unit: "count"}, xs: series.t,
       series: data.errors.map(({name, values}) => ({label: name, values, step: true}))});
@@ -102,8 +117,17 @@
     const of_asked = ({requested, achieved}) => [`${format.count(achieved)} of ${requested === null ? "any" : format.count(requested)}`];
     table(by_id("stages").querySelector("table"), ["", ["begins at"], ["runs for"], ["connections"], ["opened a second"], ["messages a second"], ["p50"], ["p99"], ["max"]],
           report.stages.map((stage) => [stage.name, [format.seconds(stage.begin_s)], [format.seconds(stage.run_s)], [format.count(stage.connections)],
-            of_asked(stage.connection_rate_per_s), of_asked(stage.message_rate_per_s),
+            stage.opened.requested > 0 ? of_asked(stage.connection_rate_per_s) : ["–"], of_asked(stage.message_rate_per_s),
             ...["p50", "p99", "max"].map((key) => [stage.latency_us.count > 0 ? format.us(stage.latency_us[key]) : "–"])]));
+  }
+  if (report.attack) {
+    by_id("attack").hidden = false;
+    table(by_id("attack").querySelector("table"),
+          ["", ["attackers"], ["opened"], ["not opened"], ["cut off"], ["after, p50"], ["at most"], ["to the end"], ["answered"], ["wrong answers"]],
+          report.attack.faults.map((fault) => [report.stages.length > 1 ? `${fault.stage}: ${fault.fault}` : fault.fault,
+            ...[fault.attackers, fault.opened, fault.failed, fault.cut_off].map((n) => [format.count(n)]),
+            ...["p50", "max"].map((key) => [fault.cut_off > 0 ? format.us(fault.held_us[key]) : "–"]),
+            ...[fault.standing, fault.answered, fault.mismatched].map((n) => [format.count(n)])]));
   }
   const percentiles = (name, object) => [name, [format.count(object.count)],
     ...["min", "p50", "p90", "p99", "p999", "max"].map((key) => [object.count > 0 ? format.us(object[key]) : "–"])];

@@ -414,5 +414,103 @@ TEST(LoadProgram, AnInterruptReportsWhatWasDone) {
   EXPECT_EQ(echo.stop(), 0);
 }
 
+// The first fault of a report.
+const json& fault_of(const Outcome& outcome) { return outcome.report["attack"]["faults"][0]; }
+
+// Twenty honest connections, and attackers.
+Outcome attack(EchoServer& echo, const std::string& faults, const std::string& duration, std::vector<std::string> more = {}) {
+  more.insert(more.end(), {"--connections", "20", "--rate", "2000", "--interval", "100ms", "--duration", duration, "--fault", faults, "--io-timeout", "30s",
+                           "--server-pid", std::to_string(echo.program().pid())});
+  return run_load(echo.target(), std::move(more));
+}
+
+TEST(LoadProgramFaults, DrippingBytesIsCutOffByADeadlineAndHonestClientsStay) {
+  EchoServer echo({"--read-timeout", "1s"});
+  const Outcome outcome = attack(echo, "drip:40/50ms", "6s", {"--processes", "2", "--fail-if", "attack.standing > 0, attack.held.min < 900ms"});
+  EXPECT_EQ(outcome.status, 0) << outcome.err << outcome.report.dump(1);
+  const json& drip = fault_of(outcome);
+  EXPECT_EQ(drip["fault"], "drip:40/50ms");
+  EXPECT_EQ(drip["opened"], 40);
+  EXPECT_EQ(drip["cut_off"], 40);
+  EXPECT_EQ(drip["standing"], 0);
+  EXPECT_GE(drip["held_us"]["min"], 900'000) << "not by the first silence: each byte came in time";
+  EXPECT_GE(drip["bytes_sent"], 40 * 2);
+  EXPECT_EQ(outcome.report["connections"]["dropped"], 0);
+  EXPECT_EQ(echo.stop(), 0);
+}
+
+TEST(LoadProgramFaults, WhatNobodyCutsOffStandsToTheEndAndLeavesNothing) {
+  EchoServer echo;
+  for (const char* faults : {"silent:30", "drip:30/100ms", "oversize:1", "never-read:30", "pieces:30/5ms"}) {
+    const Outcome outcome = attack(echo, faults, "1s");
+    EXPECT_EQ(outcome.status, 0) << faults << ": " << outcome.err;
+    const json& fault = fault_of(outcome);
+    EXPECT_EQ(fault["opened"], fault["attackers"]) << faults;
+    // Of a line `roost echo` takes 64 MiB, which an endless one reaches.
+    const int cut_off = fault["cut_off"].get<int>();
+    EXPECT_EQ(fault["standing"].get<int>() + cut_off, fault["attackers"]) << faults;
+    if (fault["kind"] != "oversize") {
+      EXPECT_EQ(cut_off, 0) << faults;
+    }
+    EXPECT_EQ(fault["mismatched"], 0) << faults;
+    if (fault["kind"] == "pieces") {
+      EXPECT_GT(fault["answered"], 0);
+    }
+    if (fault["kind"] != "silent") {
+      EXPECT_GT(fault["bytes_sent"], 0) << faults;
+    }
+  }
+  EXPECT_EQ(echo.stop(), 0);
+}
+
+TEST(LoadProgramFaults, ResetsAndStormsComeAgainAndAgain) {
+  EchoServer echo;
+  const Outcome resets = attack(echo, "reset:10/50ms", "1s");
+  EXPECT_EQ(resets.status, 0) << resets.err;
+  EXPECT_GT(fault_of(resets)["opened"], 20);
+  const Outcome storms = attack(echo, "storm:50/400ms", "3s");
+  EXPECT_EQ(storms.status, 0) << storms.err;
+  EXPECT_GE(fault_of(storms)["opened"], 100);
+  EXPECT_GE(fault_of(storms)["answered"], 100);
+  EXPECT_GE(fault_of(storms)["back_us"]["count"], 100);
+  EXPECT_EQ(fault_of(storms)["mismatched"], 0);
+  EXPECT_EQ(echo.stop(), 0);
+}
+
+TEST(LoadProgramFaults, OneThatVanishesLeavesItsDescriptorWithTheServer) {
+  EchoServer echo;
+  const Outcome outcome = attack(echo, "half-open:25", "2s");
+  if (outcome.status == 2 && outcome.err.find("TCP_REPAIR") != std::string::npos) GTEST_SKIP() << "not root";
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_EQ(fault_of(outcome)["answered"], 25);
+  EXPECT_EQ(fault_of(outcome)["standing"], 25);
+  if (const json& told = outcome.report["attack"]["server_descriptors"]; !told.empty()) {
+    EXPECT_EQ(told[0]["after"].get<int>() - told[0]["before"].get<int>(), 25) << "the server has heard nothing";
+  }
+  EXPECT_EQ(echo.stop(), 0);
+}
+
+TEST(LoadProgramFaults, AnAttackIsStoppedWithTheLoad) {
+  EchoServer echo;
+  Program program(load(echo.target(), {"--connections", "5", "--interval", "20ms", "--duration", "10m", "--fault", "silent:20,reset:5/10ms"}));
+  std::this_thread::sleep_for(300ms);
+  program.send_signal(SIGINT);
+  EXPECT_EQ(program.wait(), 1);
+  EXPECT_THAT(program.out(), HasSubstr("interrupted"));
+  EXPECT_EQ(echo.stop(), 0);
+}
+
+TEST(LoadProgramFaults, WhatCannotBeIsOneLine) {
+  for (const auto& [arguments, text] : std::vector<std::pair<std::vector<std::string>, std::string>>{
+           {{"--fault", "flood:3"}, "`flood` is not a fault; known are silent"},
+           {{"--fault", "drip:10", "--duration", "0"}, "--fault: attackers come in the run"},
+           {{"--fail-if", "attack.standing > 0"}, "nobody attacks; add --fault"}}) {
+    Program program(load("127.0.0.1:9", arguments));
+    EXPECT_EQ(program.wait(), 2);
+    EXPECT_THAT(program.err(), HasSubstr(text));
+    EXPECT_EQ(count_lines(program.err()), 1u) << program.err();
+  }
+}
+
 }  // namespace
 }  // namespace roost::test

@@ -236,20 +236,6 @@ void set_sysctl(const std::string& key, const std::string& value) {
   if (!file) throw Failure(fmt::format("{} = {}: the kernel refused", key, value));
 }
 
-std::uint64_t read_netstat(const std::string& key) {
-  std::istringstream text(tools::read_file("/proc/net/netstat"));
-  std::string names;
-  std::string values;
-  while (std::getline(text, names) && std::getline(text, values)) {
-    std::istringstream name_words(names);
-    std::istringstream value_words(values);
-    for (std::string name, value; name_words >> name && value_words >> value;) {
-      if (name == key) return std::stoull(value);
-    }
-  }
-  return 0;
-}
-
 std::uint64_t count_time_wait() {
   std::istringstream text(tools::read_file("/proc/net/sockstat"));
   std::uint64_t count = 0;

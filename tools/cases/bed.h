@@ -91,8 +91,6 @@ void pin_to_processor(unsigned index);
 
 // Writes a sysctl of this turn's network namespace; throws Failure when the kernel refuses.
 void set_sysctl(const std::string& key, const std::string& value);
-// The number behind `key` in a table of two lines (/proc/net/netstat), or 0.
-[[nodiscard]] std::uint64_t read_netstat(const std::string& key);
 // Connections in TIME_WAIT in this network namespace.
 [[nodiscard]] std::uint64_t count_time_wait();
 

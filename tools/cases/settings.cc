@@ -27,6 +27,7 @@
 #include "tools/cases/case.h"
 #include "tools/cases/client.h"
 #include "tools/common/format.h"
+#include "tools/common/proc.h"
 #include "tools/doctor/diagnosis.h"
 
 namespace roost::cases {
@@ -140,7 +141,7 @@ Sample measure_burst(bool after, std::size_t burst) {
   address.sin_family = AF_INET;
   address.sin_port = htons(server.port());
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  const std::uint64_t overflows_before = read_netstat("ListenOverflows");
+  const std::uint64_t overflows_before = tools::read_tcp_counters().listen_overflows;
   std::vector<Dial> dials;
   dials.reserve(burst);
   while (dials.size() < burst) {
@@ -171,7 +172,7 @@ Sample measure_burst(bool after, std::size_t burst) {
   Sample sample;
   sample.set("stood", static_cast<double>(stood));
   sample.set("stood_at_once", static_cast<double>(stood_at_once));
-  sample.set("overflows", static_cast<double>(read_netstat("ListenOverflows") - overflows_before));
+  sample.set("overflows", static_cast<double>(tools::read_tcp_counters().listen_overflows - overflows_before));
   sample.set("p50_us", percentile(took_us, 0.5));
   sample.set("p99_us", percentile(took_us, 0.99));
   return sample;

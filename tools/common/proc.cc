@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -71,6 +72,34 @@ bool add_cpu(ProcessUsage& sum, pid_t pid) {
   // utime and stime are fields 14 and 15 of proc(5), which counts from 1 and has pid and name in front.
   sum.cpu_s += ticks_to_seconds(to_number<std::uint64_t>(fields[11]) + to_number<std::uint64_t>(fields[12]));
   return true;
+}
+
+// The words of a line, one after the other.
+std::string_view take_word(std::string_view& line) {
+  line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
+  const std::string_view word = line.substr(0, line.find(' '));
+  line.remove_prefix(word.size());
+  return word;
+}
+
+// Of a text in which each table is two lines that begin with its name: names of columns, then their numbers. 0: not there.
+std::uint64_t column_of(std::string_view text, std::string_view table, std::string_view column) {
+  const auto take_line = [&text] {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
+    return line;
+  };
+  while (!text.empty()) {
+    std::string_view names = take_line();
+    if (take_word(names) != table) continue;
+    std::string_view numbers = take_line();
+    for (take_word(numbers); !names.empty() && !numbers.empty();) {
+      const std::string_view number = take_word(numbers);
+      if (take_word(names) == column) return to_number<std::uint64_t>(number);
+    }
+    return 0;
+  }
+  return 0;
 }
 
 // Bytes in the caches of file systems, names included where they can be told apart.
@@ -176,6 +205,43 @@ KernelMemory read_kernel_memory() {
     memory.tcp_buffer_bytes = number_after(line, "mem").value_or(0) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   }
   return memory;
+}
+
+TcpCounters TcpCounters::since(const TcpCounters& before) const noexcept {
+  const auto grown = [](std::uint64_t now, std::uint64_t then) { return now > then ? now - then : 0; };
+  return {.retransmitted_segments = grown(retransmitted_segments, before.retransmitted_segments),
+          .listen_overflows = grown(listen_overflows, before.listen_overflows),
+          .listen_drops = grown(listen_drops, before.listen_drops)};
+}
+
+bool share_network_namespace(pid_t process) {
+  struct stat own {};
+  struct stat other {};
+  if (::stat("/proc/self/ns/net", &own) != 0 || ::stat(fmt::format("/proc/{}/ns/net", process).c_str(), &other) != 0) return true;
+  return own.st_dev == other.st_dev && own.st_ino == other.st_ino;
+}
+
+TcpCounters parse_tcp_counters(std::string_view snmp, std::string_view netstat) {
+  TcpCounters counters;
+  counters.retransmitted_segments = column_of(snmp, "Tcp:", "RetransSegs");
+  counters.listen_overflows = column_of(netstat, "TcpExt:", "ListenOverflows");
+  counters.listen_drops = column_of(netstat, "TcpExt:", "ListenDrops");
+  return counters;
+}
+
+TcpCounters read_tcp_counters(pid_t process) {
+  const std::string net = process == 0 ? "/proc/self/net" : fmt::format("/proc/{}/net", process);
+  return parse_tcp_counters(read_file(net + "/snmp"), read_file(net + "/netstat"));
+}
+
+std::optional<std::uint64_t> count_descriptors(const std::vector<pid_t>& processes) {
+  std::uint64_t sum = 0;
+  for (const pid_t pid : processes) {
+    struct stat status {};
+    if (::stat(fmt::format("/proc/{}/fd", pid).c_str(), &status) == 0) sum += static_cast<std::uint64_t>(status.st_size);
+  }
+  // Every process has some.
+  return sum == 0 ? std::nullopt : std::optional(sum);
 }
 
 std::uint64_t read_available_bytes() {

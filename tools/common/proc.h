@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace roost::tools {
@@ -45,6 +46,26 @@ struct KernelMemory {
   std::uint64_t tcp_buffer_bytes = 0;   // data in TCP's send and receive queues (this network namespace's sockstat)
 };
 KernelMemory read_kernel_memory();
+
+// What TCP has counted in a network namespace since that began.
+struct TcpCounters {
+  std::uint64_t retransmitted_segments = 0;  // SYNs included
+  std::uint64_t listen_overflows = 0;        // connections that found an accept queue full
+  std::uint64_t listen_drops = 0;            // those, and others that a listener did not take
+  // What was counted from `before` on.
+  [[nodiscard]] TcpCounters since(const TcpCounters& before) const noexcept;
+  friend bool operator==(const TcpCounters&, const TcpCounters&) noexcept = default;
+};
+// Of the namespace in which `process` is; 0: this one. All 0 where it cannot be read.
+TcpCounters read_tcp_counters(pid_t process = 0);
+// Whether a process is in this process's network namespace; true where that cannot be told.
+bool share_network_namespace(pid_t process);
+// From the texts of /proc/net/snmp and /proc/net/netstat.
+TcpCounters parse_tcp_counters(std::string_view snmp, std::string_view netstat);
+
+// Descriptors that the processes have open. Nothing where the kernel does not tell by the size of /proc/PID/fd (it does since
+// Linux 6.2): to list them would take a kernel inode for each.
+std::optional<std::uint64_t> count_descriptors(const std::vector<pid_t>& processes);
 
 std::uint64_t read_available_bytes();  // MemAvailable; 0 when unknown
 

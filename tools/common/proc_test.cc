@@ -48,6 +48,26 @@ TEST(Proc, MemoryThatIsTouchedShows) {
   ::free(const_cast<char*>(block));
 }
 
+TEST(Proc, TcpIsCountedByTheNamesOfItsColumns) {
+  const TcpCounters counters = parse_tcp_counters(
+      "Ip: Forwarding RetransSegs\nIp: 1 99\nTcp: RtoAlgorithm MaxConn RetransSegs InErrs\nTcp: 1 -1 17 0\n",
+      "TcpExt: SyncookiesSent ListenOverflows ListenDrops\nTcpExt: 1 4 5\nIpExt: InNoRoutes\nIpExt: 7\n");
+  EXPECT_EQ(counters, (TcpCounters{.retransmitted_segments = 17, .listen_overflows = 4, .listen_drops = 5}));
+  EXPECT_EQ(counters.since({.retransmitted_segments = 10, .listen_overflows = 4, .listen_drops = 9}), (TcpCounters{.retransmitted_segments = 7}))
+      << "what was reset meanwhile counts nothing";
+  EXPECT_EQ(parse_tcp_counters("", "TcpExt: A\n"), TcpCounters{});
+  EXPECT_TRUE(share_network_namespace(::getpid()));
+}
+
+TEST(Proc, DescriptorsAreCounted) {
+  const auto before = count_descriptors({::getpid()});
+  if (!before) GTEST_SKIP() << "this kernel does not tell by the size of /proc/self/fd";
+  const int one = ::dup(0);
+  EXPECT_EQ(count_descriptors({::getpid()}), *before + 1);
+  ::close(one);
+  EXPECT_EQ(count_descriptors({-1}), std::nullopt);
+}
+
 TEST(Proc, TheMachineHasMemoryProcessorsPortsAndDescriptors) {
   EXPECT_GT(read_kernel_memory().slab_bytes, 0u);
   EXPECT_GT(read_available_bytes(), 0u);

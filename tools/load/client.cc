@@ -87,9 +87,13 @@ Client::Client(const LoadOptions& options, const Plan& plan, const tools::ShardL
       buffers_(std::min<std::size_t>(options.message_bytes_max() + 1, piece_bytes_max)),
       in_flight_(places_),
       connections_(std::make_unique<Connection[]>(places_)),
+      attack_(options, plan, place_, figures_),
       random_(message_bits(static_cast<std::uint32_t>(link.index()), 0)) {
   figures_.stages.resize(options.stages.size());
   figures_.targets.resize(options.targets.size());
+  std::size_t faults = 0;
+  for (const Stage& stage : options.stages) faults += stage.faults.size();
+  figures_.faults.resize(faults);
   for (std::uint32_t i = 0; i < places_; ++i) {
     connections_[i].client = this;
     connections_[i].index = i;
@@ -154,7 +158,7 @@ int Client::work() {
     }
     const bool is_last = stage_number_ + 1 == options_.stages.size();
     const bool over = is_last && now - nanoseconds(2 * tick).count() > window_.end_ns;  // which may be the end of time
-    quiet = over && in_flight_.size() == 0 ? quiet + 1 : 0;
+    quiet = over && in_flight_.size() == 0 && attack_.is_over() ? quiet + 1 : 0;
   }
   tell(result);
   while (!leaving_) sleep_for(tick);
@@ -217,6 +221,7 @@ void Client::begin_stage(const StageBegin& begun) {
 
 void Client::begin_run(const RunWindow& window) {
   window_ = window;
+  attack_.start(stage_number_, window.start_ns, window.end_ns);
   if (share_ == 0) return;
   const std::uint64_t number = stage_number_;
   if (stage().messages == MessageSchedule::rate) go({.name = "sender"}, [this, number] { send_by_rate(number); });

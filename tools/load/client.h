@@ -28,6 +28,7 @@
 #include <roost/sync/semaphore.h>
 
 #include "tools/common/shards.h"
+#include "tools/load/attack.h"
 #include "tools/load/connection.h"
 #include "tools/load/figures.h"
 #include "tools/load/in_flight.h"
@@ -144,6 +145,7 @@ class Client {
   Buffers buffers_;
   InFlight in_flight_;
   std::unique_ptr<Connection[]> connections_;
+  Attack attack_;
   net::Descriptor parent_;
   std::uint64_t random_;
   bool leaving_ = false;

@@ -11,7 +11,8 @@ std::string to_csv(const Timeline& timeline) {
       "second_s,phase,open_connections,attempted_connections,established_connections,failed_connections,dropped_connections,"
       "churned_connections,sent_messages,received_messages,timed_out_messages,lost_messages,mismatched_messages,sent_bytes,received_bytes,"
       "latency_p50_us,latency_p90_us,latency_p99_us,latency_p999_us,latency_max_us,lateness_p99_us,"
-      "server_memory_bytes,server_cpu_percent,client_memory_bytes,client_cpu_percent,machine_busy_percent,errors\n";
+      "server_memory_bytes,server_cpu_percent,client_memory_bytes,client_cpu_percent,machine_busy_percent,"
+      "server_descriptors,client_retransmits,server_retransmits,server_listen_overflows,server_listen_drops,errors\n";
   const auto out = std::back_inserter(csv);
   std::int64_t open = 0;
   const auto& seconds = timeline.seconds();
@@ -36,8 +37,12 @@ std::string to_csv(const Timeline& timeline) {
       if (usage->server_bytes > 0) fmt::format_to(out, "{},{:.1f},", usage->server_bytes, 100 * usage->server_processors);
       else csv += ",,";
       fmt::format_to(out, "{},{:.1f},{:.1f},", usage->client_bytes, 100 * usage->client_processors, 100 * usage->machine_busy);
+      if (usage->server_descriptors > 0) fmt::format_to(out, "{}", usage->server_descriptors);
+      fmt::format_to(out, ",{},", usage->client_tcp.retransmitted_segments);
+      if (const auto& tcp = usage->server_tcp) fmt::format_to(out, "{},{},{},", tcp->retransmitted_segments, tcp->listen_overflows, tcp->listen_drops);
+      else csv += ",,,";
     } else {
-      csv += ",,,,,";
+      csv += ",,,,,,,,,,";
     }
     // Names of errors have no blank and no comma in them.
     const char* gap = "";

@@ -34,6 +34,26 @@ std::optional<std::string_view> take_text(std::string_view& in) {
   return text;
 }
 
+void put_times(std::string& out, const std::map<std::string, std::uint64_t>& times_of) {
+  put(out, static_cast<std::uint32_t>(times_of.size()));
+  for (const auto& [name, times] : times_of) {
+    put_text(out, name);
+    put(out, times);
+  }
+}
+
+bool take_times(std::string_view& in, std::map<std::string, std::uint64_t>& times_of) {
+  std::uint32_t names = 0;
+  if (!take(in, names)) return false;
+  for (std::uint32_t i = 0; i < names; ++i) {
+    const auto name = take_text(in);
+    std::uint64_t times = 0;
+    if (!name || !take(in, times)) return false;
+    times_of[std::string(*name)] = times;
+  }
+  return true;
+}
+
 }  // namespace
 
 void Counters::merge(const Counters& other) noexcept {
@@ -76,6 +96,25 @@ void StageFigures::merge(const StageFigures& other) {
   if (!other.lateness.empty()) lateness.merge(other.lateness);
 }
 
+void FaultFigures::Counts::merge(const Counts& other) noexcept {
+  opened += other.opened;
+  failed += other.failed;
+  cut_off += other.cut_off;
+  answered += other.answered;
+  unanswered += other.unanswered;
+  mismatched += other.mismatched;
+  bytes_sent += other.bytes_sent;
+  standing += other.standing;
+  open += other.open;
+}
+
+void FaultFigures::merge(const FaultFigures& other) {
+  counts.merge(other.counts);
+  for (const auto& [name, times] : other.causes) causes[name] += times;
+  if (!other.held.empty()) held.merge(other.held);
+  if (!other.back.empty()) back.merge(other.back);
+}
+
 void TargetCounters::merge(const TargetCounters& other) noexcept {
   established += other.established;
   failed += other.failed;
@@ -93,15 +132,13 @@ void Figures::merge(const Figures& other) {
   for (std::size_t i = 0; i < other.stages.size(); ++i) stages[i].merge(other.stages[i]);
   targets.resize(std::max(targets.size(), other.targets.size()));
   for (std::size_t i = 0; i < other.targets.size(); ++i) targets[i].merge(other.targets[i]);
+  faults.resize(std::max(faults.size(), other.faults.size()));
+  for (std::size_t i = 0; i < other.faults.size(); ++i) faults[i].merge(other.faults[i]);
 }
 
 std::string Figures::encode(bool all) const {
   std::string out(tools::bytes_of(counters));
-  put(out, static_cast<std::uint32_t>(failures.size()));
-  for (const auto& [name, times] : failures) {
-    put_text(out, name);
-    put(out, times);
-  }
+  put_times(out, failures);
   const auto put_histogram = [&out](const Histogram& histogram, bool wanted) {
     put_text(out, wanted && !histogram.empty() ? histogram.encode() : std::string());
   };
@@ -114,19 +151,19 @@ std::string Figures::encode(bool all) const {
   }
   put(out, static_cast<std::uint32_t>(targets.size()));
   for (const TargetCounters& target : targets) put(out, target);
+  put(out, static_cast<std::uint32_t>(faults.size()));
+  for (const FaultFigures& fault : faults) {
+    put(out, fault.counts);
+    put_times(out, fault.causes);
+    put_histogram(fault.held, all);
+    put_histogram(fault.back, all);
+  }
   return out;
 }
 
 std::optional<Figures> Figures::decode(std::string_view bytes) {
   Figures figures;
-  std::uint32_t names = 0;
-  if (!take(bytes, figures.counters) || !take(bytes, names)) return std::nullopt;
-  for (std::uint32_t i = 0; i < names; ++i) {
-    const auto name = take_text(bytes);
-    std::uint64_t times = 0;
-    if (!name || !take(bytes, times)) return std::nullopt;
-    figures.failures[std::string(*name)] = times;
-  }
+  if (!take(bytes, figures.counters) || !take_times(bytes, figures.failures)) return std::nullopt;
   const auto take_histogram = [&bytes](Histogram& histogram) {
     const auto text = take_text(bytes);
     if (!text) return false;
@@ -147,6 +184,13 @@ std::optional<Figures> Figures::decode(std::string_view bytes) {
   if (!take(bytes, count)) return std::nullopt;
   for (std::uint32_t i = 0; i < count; ++i) {
     if (!take(bytes, figures.targets.emplace_back())) return std::nullopt;
+  }
+  if (!take(bytes, count)) return std::nullopt;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    FaultFigures& fault = figures.faults.emplace_back();
+    if (!take(bytes, fault.counts) || !take_times(bytes, fault.causes) || !take_histogram(fault.held) || !take_histogram(fault.back)) {
+      return std::nullopt;
+    }
   }
   return figures;
 }

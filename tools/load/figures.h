@@ -64,6 +64,28 @@ struct StageFigures {
   void merge(const StageFigures& other);
 };
 
+// What the attackers of one fault of one stage did, and what became of them.
+struct FaultFigures {
+  struct Counts {
+    std::uint64_t opened = 0;         // connections that stood; several of an attacker that comes again
+    std::uint64_t failed = 0;         // dials
+    std::uint64_t cut_off = 0;        // by the server
+    std::uint64_t answered = 0;       // messages, of the faults that wait for an answer
+    std::uint64_t unanswered = 0;     // within the I/O time-out
+    std::uint64_t mismatched = 0;     // answers that were something else
+    std::uint64_t bytes_sent = 0;
+    std::uint64_t standing = 0;       // there to the end of the attack; half-open ones: those that vanished
+    std::uint64_t open = 0;           // now
+
+    void merge(const Counts& other) noexcept;
+  } counts;
+  std::map<std::string, std::uint64_t> causes;  // of failed and cut off ones, by error name
+  Histogram held;                     // from established to cut off
+  Histogram back;                     // of a storm: from its moment to the answer
+
+  void merge(const FaultFigures& other);
+};
+
 // What belongs to one target of several.
 struct TargetCounters {
   std::uint64_t established = 0;
@@ -91,10 +113,11 @@ struct Figures {
   std::array<Histogram, kinds> histograms;
   std::vector<StageFigures> stages;      // as many as the load has
   std::vector<TargetCounters> targets;   // likewise
+  std::vector<FaultFigures> faults;      // those of the first stage, then those of the second, ...
 
   void merge(const Figures& other);
 
-  // With `all` everything; else what a progress frame needs: counters, failures, what is recent and the stages' counts.
+  // With `all` everything; else what a progress frame needs: counters, failures, what is recent, and counts of stages and faults.
   [[nodiscard]] std::string encode(bool all) const;
   [[nodiscard]] static std::optional<Figures> decode(std::string_view bytes);
 };

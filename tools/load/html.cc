@@ -26,7 +26,8 @@ double rounded(double value) { return std::round(value * 10) / 10; }
 ordered_json time_series(const std::vector<Span>& all, unsigned processors) {
   std::map<std::string, ordered_json> lines;
   for (const char* name : {"t", "open", "established", "churned", "failed", "dropped", "sent", "received", "p50", "p90", "p99", "p999", "max", "lateness_p99",
-                           "server_bytes", "server_cpu", "client_bytes", "client_cpu", "machine_cpu"}) {
+                           "server_bytes", "server_cpu", "client_bytes", "client_cpu", "machine_cpu", "server_descriptors", "client_retransmits",
+                           "server_retransmits", "listen_overflows", "listen_drops"}) {
     lines[name] = ordered_json::array({nullptr});
   }
   lines["t"][0] = 0;
@@ -54,6 +55,15 @@ ordered_json time_series(const std::vector<Span>& all, unsigned processors) {
     lines["client_bytes"].push_back(usage([](const Usage& u) { return u.client_bytes; }));
     lines["client_cpu"].push_back(usage([](const Usage& u) { return rounded(100 * u.client_processors); }));
     lines["machine_cpu"].push_back(usage([processors](const Usage& u) { return rounded(100 * u.machine_busy * processors); }));
+    lines["server_descriptors"].push_back(usage([](const Usage& u) { return u.server_descriptors; }));
+    const auto tcp = [&](std::uint64_t tools::TcpCounters::*count, bool of_server) {
+      if (!span.usage || (of_server && !span.usage->server_tcp)) return ordered_json(nullptr);
+      return ordered_json(a_second((of_server ? *span.usage->server_tcp : span.usage->client_tcp).*count));
+    };
+    lines["client_retransmits"].push_back(tcp(&tools::TcpCounters::retransmitted_segments, false));
+    lines["server_retransmits"].push_back(tcp(&tools::TcpCounters::retransmitted_segments, true));
+    lines["listen_overflows"].push_back(tcp(&tools::TcpCounters::listen_overflows, true));
+    lines["listen_drops"].push_back(tcp(&tools::TcpCounters::listen_drops, true));
   }
   ordered_json series = {{"each", all.empty() ? 1 : all.front().count}};
   for (auto& [name, line] : lines) series[name] = std::move(line);
@@ -128,7 +138,14 @@ ordered_json distribution(const Record& record) {
 ordered_json page_data(const Record& record) {
   const std::vector<Span> all = spans(record.timeline, points_max);
   ordered_json marks = ordered_json::array();
-  for (const Timeline::Mark& mark : record.timeline.marks()) marks.push_back({{"at", mark.at_s}, {"name", mark.name}});
+  if (record.stages.size() > 1) {
+    // Of several stages their names: "opening" and "running" of each, close together, would cover each other.
+    for (std::size_t i = 0; i < record.stages.size() && i < record.options.stages.size(); ++i) {
+      marks.push_back({{"at", static_cast<double>(record.stages[i].begin_ns - record.stages.front().begin_ns) / 1e9}, {"name", record.options.stages[i].name}});
+    }
+  } else {
+    for (const Timeline::Mark& mark : record.timeline.marks()) marks.push_back({{"at", mark.at_s}, {"name", mark.name}});
+  }
   ordered_json conditions = ordered_json::array();
   for (const Outcome& outcome : record.outcomes) {
     conditions.push_back({{"text", outcome.condition.text},

@@ -24,6 +24,7 @@
 
 #include "tools/common/command.h"
 #include "tools/common/format.h"
+#include "tools/common/output.h"
 #include "tools/common/parse.h"
 #include "tools/common/proc.h"
 #include "tools/common/shards.h"
@@ -31,7 +32,6 @@
 #include "tools/load/csv.h"
 #include "tools/load/figures.h"
 #include "tools/load/html.h"
-#include "tools/load/output.h"
 #include "tools/load/plan.h"
 #include "tools/load/progress.h"
 #include "tools/load/report.h"
@@ -74,6 +74,7 @@ class Conductor {
 
   void poll();
   [[nodiscard]] Readings readings() const;
+  [[nodiscard]] std::optional<tools::TcpCounters> read_server_tcp() const;
   void enter(const char* phase, std::int64_t begin_ns, std::int64_t end_ns = 0);
   void on_frame(unsigned index, const tools::Frame& frame);
   void on_exit(const tools::ShardExit& exit);
@@ -110,6 +111,8 @@ class Conductor {
   std::vector<pid_t> server_;
   tools::ProcessUsage server_before_;
   tools::KernelMemory kernel_before_;
+  tools::TcpCounters client_tcp_before_;
+  std::optional<tools::TcpCounters> server_tcp_before_;
   tools::MachineCpu machine_before_;
   tools::MachineCpu machine_at_run_;
   double server_cpu_at_run_ = 0;
@@ -148,6 +151,7 @@ void Conductor::on_exit(const tools::ShardExit& exit) {
   c.failed += c.requested - c.established - c.failed;
   c.settled = c.requested;
   c.open = c.in_flight = 0;
+  for (FaultFigures& fault : shard.figures.faults) fault.counts.open = 0;
   if (lost > 0) shard.figures.failures["lost_process"] += lost;
   c.told_ns = now_ns();
   for (const Figures::Kind told : {Figures::recent, Figures::recent_lateness}) shard.figures.histograms[told].clear();
@@ -171,21 +175,40 @@ void Conductor::poll() {
   const Counters now = sum();
   peak_ = std::max(peak_, now.open);
   if (nearly_ns_ == 0 && now.established * 100 >= options_.stages[0].connections * 99) nearly_ns_ = now_ns();
-  if (record_.timeline.wants_readings(now_ns())) record_.timeline.add_readings(now_ns(), readings());
-  progress_.show({.phase = phase_, .now_ns = now_ns(), .phase_begin_ns = phase_begin_ns_, .phase_end_ns = phase_end_ns_, .counters = now}, recent_);
+  if (record_.timeline.wants_readings(now_ns())) {
+    const Readings now_read = readings();
+    record_.timeline.add_readings(now_ns(), now_read);
+    if (!record_.stages.empty()) {
+      if (auto& descriptors = record_.stages.back().server_descriptors) descriptors->most = std::max(descriptors->most, now_read.server_descriptors);
+    }
+  }
+  FaultFigures::Counts attack;
+  for (const Shard& shard : shards_) {
+    for (const FaultFigures& fault : shard.figures.faults) attack.merge(fault.counts);
+  }
+  progress_.show({.phase = phase_, .now_ns = now_ns(), .phase_begin_ns = phase_begin_ns_, .phase_end_ns = phase_end_ns_, .counters = now, .attack = attack},
+                 recent_);
   recent_.clear();
+}
+
+// A target on loopback is in this namespace, whoever listens.
+std::optional<tools::TcpCounters> Conductor::read_server_tcp() const {
+  if (!server_.empty()) return tools::read_tcp_counters(server_.front());
+  if (options_.targets_loopback()) return tools::read_tcp_counters();
+  return std::nullopt;
 }
 
 // Cheap whatever they hold: it is asked for every second, beside the load.
 Readings Conductor::readings() const {
-  Readings readings;
   std::vector<pid_t> own = group_->pids();
   own.push_back(::getpid());
   const tools::ProcessUsage client = tools::read_usage_quickly(own);
   const tools::ProcessUsage server = tools::read_usage_quickly(server_);
   const tools::MachineCpu machine = tools::read_machine_cpu();
   return {.server_bytes = server.memory_bytes, .client_bytes = client.memory_bytes, .server_cpu_s = server.cpu_s,
-          .client_cpu_s = client.cpu_s, .machine_busy_s = machine.busy_s, .machine_total_s = machine.total_s};
+          .client_cpu_s = client.cpu_s, .machine_busy_s = machine.busy_s, .machine_total_s = machine.total_s,
+          .server_descriptors = tools::count_descriptors(server_).value_or(0), .client_tcp = tools::read_tcp_counters(),
+          .server_tcp = read_server_tcp()};
 }
 
 void Conductor::enter(const char* phase, std::int64_t begin_ns, std::int64_t end_ns) {
@@ -251,10 +274,16 @@ void Conductor::run_window() {
   StageRecord& record = record_.stages.back();
   record.run_start_ns = record.run_end_ns = window_.start_ns;
   enter("running", window_.start_ns, window_.end_ns);
+  const auto descriptors = stage().faults.empty() ? std::nullopt : tools::count_descriptors(server_);
+  if (descriptors) record.server_descriptors = ServerDescriptors{*descriptors, *descriptors, *descriptors};
   group_->broadcast(run, tools::bytes_of(window_));
   while (!is_stopped() && now_ns() < window_.end_ns && !all(&Shard::has_result)) {
     poll();
     give_up_if_hopeless();
+  }
+  if (record.server_descriptors) {
+    record.server_descriptors->after = tools::count_descriptors(server_).value_or(0);
+    record.server_descriptors->most = std::max(record.server_descriptors->most, record.server_descriptors->after);
   }
   record.run_end_ns = std::clamp(now_ns(), window_.start_ns, window_.end_ns);
 }
@@ -289,6 +318,8 @@ void Conductor::measure_standing() {
     record_.server_run_cpu_s = std::max(0.0, record_.server->cpu_s - server_cpu_at_run_);
     record_.server->cpu_s = std::max(0.0, record_.server->cpu_s - server_before_.cpu_s);
   }
+  record_.client_tcp = tools::read_tcp_counters().since(client_tcp_before_);
+  if (const auto now = read_server_tcp(); now && server_tcp_before_) record_.server_tcp = now->since(*server_tcp_before_);
   record_.standing = sum().open;
 }
 
@@ -316,6 +347,9 @@ int Conductor::conduct() {
   if (options_.server_pid != 0) server_ = tools::process_tree(static_cast<pid_t>(options_.server_pid));
   server_before_ = tools::read_usage(server_);
   kernel_before_ = tools::read_kernel_memory();
+  client_tcp_before_ = tools::read_tcp_counters();
+  server_tcp_before_ = read_server_tcp();
+  record_.is_one_namespace = server_.empty() ? options_.targets_loopback() : tools::share_network_namespace(server_.front());
   machine_before_ = tools::read_machine_cpu();
   const std::int64_t started_ns = now_ns();
 
@@ -360,7 +394,13 @@ int Conductor::conduct() {
 std::expected<Plan, std::string> checked_plan(const LoadOptions& options) {
   if (auto fine = check_options(options); !fine) return std::unexpected(fine.error());
   const bool has_run = std::ranges::any_of(options.stages, [](const Stage& stage) { return stage.duration.count() > 0; });
-  if (auto fine = check_conditions(options.fail_if, options.server_pid != 0, has_run); !fine) return std::unexpected(fine.error());
+  if (auto fine = check_conditions(options.fail_if, {.server = options.server_pid != 0,
+                                                     .server_tcp = options.server_pid != 0 || options.targets_loopback(),
+                                                     .run = has_run,
+                                                     .attack = options.attackers_max() > 0}); !fine) {
+    return std::unexpected(fine.error());
+  }
+  if (auto fine = check_faults(options); !fine) return std::unexpected(fine.error());
   auto plan = make_plan(options, MachineLimits::read());
   if (!plan) return plan;
   if (plan->sources) {
@@ -374,20 +414,20 @@ std::expected<Plan, std::string> checked_plan(const LoadOptions& options) {
 
 // Of the files that were asked for: opened now, so that one which cannot be written is known before the work and not after.
 struct Outputs {
-  std::optional<OutputFile> json;
-  std::optional<OutputFile> csv;
-  std::optional<OutputFile> html;
+  std::optional<tools::OutputFile> json;
+  std::optional<tools::OutputFile> csv;
+  std::optional<tools::OutputFile> html;
 
   std::expected<void, std::string> open(const LoadOptions& options);
   // Whether one of them is standard output, which then has nothing else.
   [[nodiscard]] bool take_standard_output() const {
     return std::ranges::any_of(all(), [](const auto* output) { return *output && (*output)->is_standard_output(); });
   }
-  [[nodiscard]] std::array<const std::optional<OutputFile>*, 3> all() const { return {&json, &csv, &html}; }
+  [[nodiscard]] std::array<const std::optional<tools::OutputFile>*, 3> all() const { return {&json, &csv, &html}; }
 };
 
 std::expected<void, std::string> Outputs::open(const LoadOptions& options) {
-  const std::tuple<std::optional<OutputFile>*, const char*, const std::string*> wanted[] = {
+  const std::tuple<std::optional<tools::OutputFile>*, const char*, const std::string*> wanted[] = {
       {&json, "--json", &options.json_path}, {&csv, "--csv", &options.csv_path}, {&html, "--html", &options.html_path}};
   std::map<std::string, std::string> taken;
   for (const auto& [output, option, path] : wanted) {
@@ -395,7 +435,7 @@ std::expected<void, std::string> Outputs::open(const LoadOptions& options) {
     if (const auto [other, is_new] = taken.emplace(*path, option); !is_new) {
       return std::unexpected(fmt::format("{} {}: {} is to be written there already; name another file", option, *path, other->second));
     }
-    auto opened = OutputFile::open(option, *path);
+    auto opened = tools::OutputFile::open(option, *path);
     if (!opened) return std::unexpected(opened.error());
     *output = std::move(*opened);
   }
@@ -424,7 +464,7 @@ int execute(const LoadOptions& options) {
   // First: it is there whatever becomes of the files.
   if (has_story && !options.quiet && !outputs.take_standard_output()) fmt::print("{}", to_text(record));
   std::fflush(stdout);
-  const auto write = [&status](std::optional<OutputFile>& output, auto content) {
+  const auto write = [&status](std::optional<tools::OutputFile>& output, auto content) {
     if (!output) return;
     if (auto written = output->write(content()); !written) {
       tools::print_error("load", written.error());
@@ -501,6 +541,9 @@ void add_load_command(CLI::App& app, int& exit_status) {
                     "line: ends with a newline; length: 4 bytes of length in front, the highest first; fixed: just bytes");
   add_parsed_option(load, "--size", stage.sizes, &parse_sizes, "BYTES", "64",
                     "Length of a message, framing included: 64, 64-4096, or a mix with weights 64:90,4096:10");
+  add_parsed_option(load, "--fault", stage.faults, &parse_faults, "KIND:N[/D]", "",
+                    "Clients that misbehave during the run, several with commas between: silent:N, drip:N/1s, pieces:N/10ms, oversize:N, "
+                    "never-read:N, half-open:N, reset:N/1s, storm:N/5s [none]");
   add_parsed_option(load, "--duration", stage.duration, &tools::parse_duration, "D", "30s",
                     "How long to run once every connection is open; 0: only open them and ping once");
   add_parsed_option(load, "--dial-timeout", options->dial_timeout, &tools::parse_duration, "D", "10s", "For a connection to be established");

@@ -25,13 +25,13 @@ Record eventful_record() {
   record.machine = {.kernel = "Linux 6.18.0 x86_64", .processor = "A processor with a name that is long enough to be folded @ 2.50GHz", .processors = 2,
                     .memory_bytes = 24'000'000'000};
   constexpr std::int64_t second_ns = 1'000'000'000;
-  record.timeline.begin(second_ns, {});
+  record.timeline.begin(second_ns, {.server_tcp = tools::TcpCounters{}});
   record.timeline.mark("opening", second_ns);
   record.timeline.mark("running", 51 * second_ns);
   Figures figures;
   Counters& c = figures.counters;
   c.requested = 100'000;
-  Readings readings;
+  Readings readings{.server_tcp = tools::TcpCounters{}};
   for (int second = 0; second < 120; ++second) {
     const auto now_ns = (second + 2) * second_ns;
     if (second < 50) c.established += 2000, c.open += 2000, figures.histograms[Figures::connect].record_n(80, 2000), figures.histograms[Figures::first_echo].record_n(150, 2000);
@@ -63,11 +63,35 @@ Record eventful_record() {
     readings.client_cpu_s += 0.7;
     readings.machine_busy_s += 1.5;
     readings.machine_total_s += 2;
+    readings.server_descriptors = c.open + 20 + (second > 60 && second < 90 ? 5000u : 0u);
+    readings.client_tcp.retransmitted_segments += second < 50 ? 40 : 1;
+    readings.server_tcp->retransmitted_segments = readings.client_tcp.retransmitted_segments;
+    if (second < 20) readings.server_tcp->listen_overflows += 12, readings.server_tcp->listen_drops += 13;
     record.timeline.add_readings(now_ns, readings);
   }
   record.figures = figures;
   record.ramp_s = 50;
-  record.stages = {{.begin_ns = second_ns, .run_start_ns = 51 * second_ns, .run_end_ns = 121 * second_ns, .ramp_s = 50}};
+  record.stages = {{.begin_ns = second_ns, .run_start_ns = 51 * second_ns, .run_end_ns = 60 * second_ns, .ramp_s = 50},
+                   {.begin_ns = 60 * second_ns, .run_start_ns = 61 * second_ns, .run_end_ns = 121 * second_ns}};
+  Stage& attacked = record.options.stages.emplace_back(record.options.stages[0]);
+  attacked.name = "a stage with a name that is rather long, and attackers";
+  attacked.faults = parse_faults("drip:5000,half-open:100,storm:20/5s").value();
+  record.stages[1].server_descriptors = ServerDescriptors{100'020, 105'020, 100'120};
+  record.is_one_namespace = true;
+  record.client_tcp = {.retransmitted_segments = 2070, .listen_overflows = 240, .listen_drops = 260};
+  record.server_tcp = record.client_tcp;
+  figures.stages.resize(2);
+  figures.stages[0].counts = {.requested = 100'000, .established = 100'000, .run_sent = 45'000, .run_received = 45'000, .run_bytes_sent = 2'880'000};
+  figures.stages[1].counts = {.run_sent = 300'000, .run_received = 299'880, .run_bytes_sent = 19'200'000};
+  for (StageFigures& stage : figures.stages) stage.latency.record_n(1500, 1000), stage.latency.record(900'000);
+  figures.faults.resize(3);
+  figures.faults[0].counts = {.opened = 5000, .cut_off = 5000, .bytes_sent = 50'000};
+  figures.faults[0].causes["end_of_stream"] = 5000;
+  figures.faults[0].held.record_n(10'003'000, 5000);
+  figures.faults[1].counts = {.opened = 100, .answered = 100, .standing = 100};
+  figures.faults[2].counts = {.opened = 240, .answered = 240};
+  figures.faults[2].back.record_n(4000, 240);
+  record.figures = figures;
   record.duration_s = 121;
   record.standing = c.open;
   record.client = {.memory_bytes = 460'000'000, .cpu_s = 84, .processes = 7};
@@ -143,11 +167,11 @@ TEST_P(LoadPage, IsDrawnWithoutErrorsAndFitsTheWindow) {
   ASSERT_FALSE(html.empty());
   EXPECT_EQ(web::root_attribute(html, "data-error"), std::nullopt);
   EXPECT_EQ(web::root_attribute(html, "data-overflow"), "no");
-  EXPECT_EQ(web::root_attribute(html, "data-charts"), web::has_charts() ? "9" : "0");
+  EXPECT_EQ(web::root_attribute(html, "data-charts"), web::has_charts() ? "11" : "0");
   std::size_t canvases = 0;
   for (std::size_t at = html.find("<canvas"); at != std::string::npos; at = html.find("<canvas", at + 1)) ++canvases;
-  EXPECT_EQ(canvases, web::has_charts() ? 9u : 0u);
-  for (const char* shown : {"100,000 connections to 127.0.0.1:8080", "latency.p99 &gt; 1ms", "CROSSED", "Linux 6.18.0 x86_64", "ECONNRESET"}) {
+  EXPECT_EQ(canvases, web::has_charts() ? 11u : 0u);
+  for (const char* shown : {"100,000 connections to 127.0.0.1:8080", "latency.p99 &gt; 1ms", "CROSSED", "Linux 6.18.0 x86_64", "ECONNRESET", "rather long", "drip:5000/1s"}) {
     // In an element of the page, not in the data that it is drawn from.
     EXPECT_NE(html.substr(0, html.find("id=\"data\"")).find(shown), std::string::npos) << shown;
   }
@@ -155,9 +179,9 @@ TEST_P(LoadPage, IsDrawnWithoutErrorsAndFitsTheWindow) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Windows, LoadPage,
-                         testing::Values(web::Browser::Window{.width = 400, .height = 5600}, web::Browser::Window{.width = 400, .height = 5600, .is_dark = true},
-                                         web::Browser::Window{.width = 1600, .height = 2700},
-                                         web::Browser::Window{.width = 1600, .height = 2700, .is_dark = true}),
+                         testing::Values(web::Browser::Window{.width = 400, .height = 7000}, web::Browser::Window{.width = 400, .height = 7000, .is_dark = true},
+                                         web::Browser::Window{.width = 1600, .height = 3300},
+                                         web::Browser::Window{.width = 1600, .height = 3300, .is_dark = true}),
                          [](const auto& window) { return fmt::format("{}{}", window.param.width, window.param.is_dark ? "Dark" : "Light"); });
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "tools/load/plan.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -38,6 +40,8 @@ MachineLimits MachineLimits::read() {
 }
 
 std::uint64_t LoadOptions::connections_max() const noexcept { return std::ranges::max(stages, {}, &Stage::connections).connections; }
+
+std::uint64_t LoadOptions::attackers_max() const noexcept { return std::ranges::max(stages, {}, &Stage::attackers).attackers(); }
 
 std::uint64_t LoadOptions::message_bytes_max() const noexcept {
   std::uint64_t most = 0;
@@ -99,6 +103,18 @@ std::expected<void, std::string> check_stage(const Stage& stage, Protocol protoc
     return refuse(fmt::format("--churn: {} a second are more than the {} connections there are; ask for at most 100%/s", format_count(churn),
                               format_count(stage.connections)));
   }
+  if (!stage.faults.empty() && stage.duration.count() == 0) {
+    return refuse("--fault: attackers come in the run, and --duration is 0; give it a time");
+  }
+  for (const Fault& fault : stage.faults) {
+    if (fault.attackers > attackers_limit) {
+      return refuse(fmt::format("--fault {}: at most {} attackers of a kind are possible", fault.to_string(), format_count(attackers_limit)));
+    }
+    if (fault.every > stage.duration) {
+      return refuse(fmt::format("--fault {}: that is longer than the run, --duration {}; give one of the two another time", fault.to_string(),
+                                tools::format_option(stage.duration)));
+    }
+  }
   return {};
 }
 
@@ -139,7 +155,7 @@ std::uint64_t descriptors_of_process(const MachineLimits& limits) {
 
 // Sets plan.processes.
 std::optional<Shortfall> plan_processes(const LoadOptions& options, const MachineLimits& limits, Plan& plan) {
-  const std::uint64_t n = options.connections_max();
+  const std::uint64_t n = options.connections_max() + options.attackers_max();
   const std::uint64_t per_process = descriptors_of_process(limits);
   const std::uint64_t needed = (n + per_process - 1) / per_process;
   plan.processes = static_cast<unsigned>(std::min<std::uint64_t>(options.processes == 0 ? needed : options.processes, std::min(n, processes_limit)));
@@ -171,7 +187,7 @@ std::optional<Shortfall> plan_sources(const LoadOptions& options, const MachineL
   const std::uint64_t targets = options.targets.size();
   const std::uint64_t per_address = limits.ports.count() * targets;
   const std::uint64_t waiting = ports_in_time_wait(options);
-  const std::uint64_t n = options.connections_max() + waiting;
+  const std::uint64_t n = options.connections_max() + options.attackers_max() + waiting;
   const auto allows = [waiting](std::uint64_t capacity) { return capacity > waiting ? capacity - waiting : 0; };
   const std::string reach = targets == 1 ? "one target" : fmt::format("{} targets", targets);
   const std::string needed = waiting == 0 ? format_count(n) : fmt::format("{}, {} of them of closed connections", format_count(n), format_count(waiting));
@@ -209,11 +225,12 @@ std::optional<Shortfall> plan_sources(const LoadOptions& options, const MachineL
 constexpr std::uint64_t bytes_per_connection = 500;
 constexpr std::uint64_t kernel_bytes_per_end = 4500;
 constexpr std::uint64_t bytes_per_process = 3'000'000;
+constexpr std::uint64_t bytes_per_attacker = 12'000;  // a stack of two pages, and its share of page tables
 
 std::optional<Shortfall> check_memory(const LoadOptions& options, const MachineLimits& limits, const Plan& plan) {
   const std::uint64_t n = options.connections_max();
   const std::uint64_t each = bytes_per_connection + kernel_bytes_per_end * (options.targets_loopback() ? 2 : 1);
-  const std::uint64_t fixed = plan.processes * bytes_per_process;
+  const std::uint64_t fixed = plan.processes * bytes_per_process + options.attackers_max() * (bytes_per_attacker + kernel_bytes_per_end * (options.targets_loopback() ? 2 : 1));
   if (limits.memory_available_bytes == 0 || n * each + fixed <= limits.memory_available_bytes) return std::nullopt;
   const std::uint64_t allows = limits.memory_available_bytes > fixed ? (limits.memory_available_bytes - fixed) / each : 0;
   return Shortfall{allows, fmt::format("--connections {}: this end of them needs {} of memory, the server's not counted, and {} are free; ask for at most {}",
@@ -225,7 +242,7 @@ std::optional<Shortfall> check_memory(const LoadOptions& options, const MachineL
 
 std::expected<Plan, std::string> make_plan(const LoadOptions& options, const MachineLimits& limits) {
   Plan plan;
-  const std::uint64_t n = options.connections_max();
+  const std::uint64_t n = options.connections_max() + options.attackers_max();
   std::vector<Shortfall> shortfalls;
   const auto note = [&shortfalls](std::optional<Shortfall> shortfall) {
     if (shortfall) shortfalls.push_back(std::move(*shortfall));
@@ -241,6 +258,24 @@ std::expected<Plan, std::string> make_plan(const LoadOptions& options, const Mac
   if (shortfalls.empty()) return plan;
   // The lowest limit: with another one mended it would not get any further.
   return std::unexpected(std::ranges::min(shortfalls, {}, &Shortfall::allows).text);
+}
+
+std::expected<void, std::string> check_faults(const LoadOptions& options) {
+  for (const Stage& stage : options.stages) {
+    for (const Fault& fault : stage.faults) {
+      if (fault.kind != FaultKind::half_open) continue;
+      const int on = 1;
+      const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+      const bool may = fd >= 0 && ::setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, sizeof on) == 0;
+      const int error = errno;
+      if (fd >= 0) ::close(fd);
+      if (!may) {
+        return std::unexpected(fmt::format("--fault {}: vanishing takes TCP_REPAIR ({}); run as root, or with CAP_NET_ADMIN", fault.to_string(),
+                                           std::generic_category().message(error)));
+      }
+    }
+  }
+  return {};
 }
 
 std::expected<void, std::string> check_sources(const tools::AddressRange& sources) {

@@ -34,8 +34,9 @@ struct LoadOptions {
   bool quiet = false;
   std::int64_t server_pid = 0;                            // 0: not known
 
-  // At once, in the stage that has most.
+  // At once, in the stage that has most; and of attackers.
   [[nodiscard]] std::uint64_t connections_max() const noexcept;
+  [[nodiscard]] std::uint64_t attackers_max() const noexcept;
   [[nodiscard]] std::uint64_t message_bytes_max() const noexcept;
   // "127.0.0.1:8080", or several with commas between.
   [[nodiscard]] std::string target_names() const;
@@ -47,6 +48,8 @@ struct LoadOptions {
 inline constexpr std::uint64_t message_bytes_limit = 16 * 1024 * 1024;
 // A process keeps two histograms for each stage.
 inline constexpr std::uint64_t stages_limit = 100;
+// Each is a fiber of its own.
+inline constexpr std::uint64_t attackers_limit = 100'000;
 inline constexpr std::uint64_t connections_limit = 100'000'000;
 
 // Limits of the machine, as a value so that tests can invent one.
@@ -81,6 +84,8 @@ std::expected<void, std::string> check_options(const LoadOptions& options);
 // Those of one stage. Begins with the option as it is called on the command line: "--active 7: there are only 5 ...".
 std::expected<void, std::string> check_stage(const Stage& stage, Protocol protocol);
 
+// Tries whether this process may do what the faults need. The reason when not.
+std::expected<void, std::string> check_faults(const LoadOptions& options);
 // Tries whether this machine has the addresses (first and last of the range). The reason when not.
 std::expected<void, std::string> check_sources(const tools::AddressRange& sources);
 

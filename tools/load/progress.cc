@@ -216,6 +216,8 @@ std::vector<std::string> live_lines(const LoadOptions& options, const Moment& mo
   Line spark(screen, "p99 a second");
   if (most > 0) spark.add(sparkline(p99, width, screen.has_unicode), "36").add(fmt::format("{} to {}", format_us(least), format_us(most)));
 
+  if (most > 0) lines.push_back(spark.text());
+
   const std::uint64_t bad = c.failed + c.churn_failed + c.dropped + c.lost_messages();
   Line errors(screen, "errors");
   if (bad == 0) {
@@ -235,7 +237,13 @@ std::vector<std::string> live_lines(const LoadOptions& options, const Moment& mo
     for (const auto& [name, times] : most_first) errors.add(fmt::format("{} x {}", format_count(times), name));
   }
   lines.push_back(errors.text());
-  if (most > 0) lines.insert(lines.end() - 1, spark.text());
+  if (const FaultFigures::Counts& attack = moment.attack; attack.opened + attack.failed > 0) {
+    Line line(screen, "attack");
+    line.add(fmt::format("{} open", format_count(attack.open)), "33").add(fmt::format("{} cut off", format_count(attack.cut_off)));
+    if (attack.failed > 0) line.add(fmt::format("{} could not connect", format_count(attack.failed)));
+    if (attack.mismatched > 0) line.add(fmt::format("{} answers mismatched", format_count(attack.mismatched)), red);
+    lines.push_back(line.text());
+  }
 
   if (const Usage* usage = recent_usage(timeline)) {
     const auto memory = [&](std::uint64_t bytes) {
@@ -307,6 +315,7 @@ void Progress::show_line(const Moment& moment) {
   if (c.failed + c.dropped > 0) line += fmt::format("  {} FAILED", format_count(c.failed + c.dropped));
   line += fmt::format("  {} messages ({}/s)", format_count(c.received), format_count(rate(c.received, last_.received, since)));
   if (!recent_.empty()) line += fmt::format("  p99 {}", format_us(recent_.percentile(0.99)));
+  if (moment.attack.opened > 0) line += fmt::format("  attack: {} open, {} cut off", format_count(moment.attack.open), format_count(moment.attack.cut_off));
   if (c.lost_messages() > 0) line += fmt::format("  {} LOST", format_count(c.lost_messages()));
   fmt::print(stderr, "{}\n", line);
   std::fflush(stderr);

@@ -24,7 +24,8 @@ struct Moment {
   std::int64_t now_ns = 0;
   std::int64_t phase_begin_ns = 0; // 0 when it is not known yet
   std::int64_t phase_end_ns = 0;   // likewise
-  Counters counters;               // of all processes, so far
+  Counters counters = {};          // of all processes, so far
+  FaultFigures::Counts attack = {};  // likewise; of all faults
 };
 
 // How much place there is, and what it can show.

@@ -70,6 +70,13 @@ TEST_F(LoadProgress, ABlockTellsConnectionsRatesLatencyErrorsAndTheServer) {
   }
 }
 
+TEST_F(LoadProgress, AnAttackHasALineOfItsOwn) {
+  moment_.attack = {.opened = 5000, .failed = 3, .cut_off = 188, .open = 4812};
+  std::string text;
+  for (const std::string& line : lines({.has_unicode = false, .has_colors = false})) text += line + "\n";
+  EXPECT_NE(text.find("4,812 open   188 cut off   3 could not connect"), std::string::npos) << text;
+}
+
 TEST_F(LoadProgress, ANarrowTerminalKeepsWhatMattersMost) {
   const auto block = lines({.columns = 40, .rows = 4, .has_unicode = true, .has_colors = false});
   ASSERT_EQ(block.size(), 3u);

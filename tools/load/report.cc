@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "tools/common/format.h"
+#include "tools/load/report_attack.h"
 #include "tools/load/report_stages.h"
 
 namespace roost::load {
@@ -146,6 +147,8 @@ ordered_json to_json(const Record& record) {
                     {"slab_bytes", record.slab_growth_bytes},
                     {"page_table_bytes", record.page_table_growth_bytes},
                     {"tcp_buffer_bytes", record.tcp_buffer_growth_bytes}};
+  json["tcp"] = tcp_json(record);
+  if (ordered_json attack = attack_json(record); !attack.is_null()) json["attack"] = std::move(attack);
   json["machine"] = {{"ramp_busy", rounded(record.ramp_busy)}, {"run_busy", rounded(record.run_busy)}};
   if (!record.outcomes.empty()) {
     ordered_json& thresholds = json["thresholds"] = ordered_json::array();
@@ -203,6 +206,7 @@ std::string to_text(const Record& record) {
     }
   }
   text += stages_text(record);
+  text += attack_text(record);
   line("client", fmt::format("CPU {:.1f} s, {}", record.client.cpu_s, memory(record.client)));
   if (record.server) {
     std::string server = fmt::format("CPU {:.1f} s", record.server->cpu_s);
@@ -219,6 +223,7 @@ std::string to_text(const Record& record) {
                                format_bytes(static_cast<double>(std::max<std::int64_t>(record.page_table_growth_bytes, 0))),
                                format_bytes(static_cast<double>(std::max<std::int64_t>(record.tcp_buffer_growth_bytes, 0)))));
   }
+  text += tcp_text(record);
   line("machine", fmt::format("processors {:.0f} % busy while opening, {:.0f} % in the run", 100 * record.ramp_busy, 100 * record.run_busy));
   line("limited by", record.limited_by());
   for (const std::string& lost : record.lost_processes) line("lost", lost);

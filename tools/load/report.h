@@ -17,12 +17,20 @@
 
 namespace roost::load {
 
+// Open descriptors of the server in a run with attackers.
+struct ServerDescriptors {
+  std::uint64_t before = 0;
+  std::uint64_t most = 0;                // as seen once a second
+  std::uint64_t after = 0;               // when the run ended, and those attackers that were left had not gone yet
+};
+
 // When a stage was what; counts and latencies are in Figures::stages.
 struct StageRecord {
   std::int64_t begin_ns = 0;
   std::int64_t run_start_ns = 0;         // both 0 if its run never began
   std::int64_t run_end_ns = 0;
   double ramp_s = 0;                     // to the last connection established; 0 if there was none to establish
+  std::optional<ServerDescriptors> server_descriptors = {};  // where there are attackers, and the server is known
 
   [[nodiscard]] double run_s() const noexcept { return static_cast<double>(run_end_ns - run_start_ns) / 1e9; }
 };
@@ -47,6 +55,10 @@ struct Record {
   std::int64_t slab_growth_bytes = 0;    // while the connections stood, against before
   std::int64_t page_table_growth_bytes = 0;
   std::int64_t tcp_buffer_growth_bytes = 0;
+  // Of the whole load, and of all programs in the network namespace. The server's where it is known.
+  tools::TcpCounters client_tcp;
+  std::optional<tools::TcpCounters> server_tcp;
+  bool is_one_namespace = false;         // both ends are in it
   std::uint64_t standing = 0;            // connections at the moment memory was measured
 
   bool interrupted = false;

@@ -128,6 +128,7 @@ Taken take_stage(const json& value, std::size_t number, LoadOptions& options, St
        }},
       parsed("size", stage.sizes, &parse_sizes),
       parsed("churn", stage.churn, &parse_churn),
+      parsed("fault", stage.faults, &parse_faults),
       parsed("duration", stage.duration, &tools::parse_duration),
   };
   if (const Taken taken = take_object(value, keys, place); !taken) return taken;

@@ -107,6 +107,12 @@ std::string Sizes::describe() const {
   return text + (is_fixed() && choices_[0].lowest == 1 ? " byte" : " bytes");
 }
 
+std::uint64_t Stage::attackers() const noexcept {
+  std::uint64_t sum = 0;
+  for (const Fault& fault : faults) sum += fault.attackers;
+  return sum;
+}
+
 std::optional<double> Stage::requested_message_rate() const noexcept {
   switch (messages) {
     case MessageSchedule::interval:

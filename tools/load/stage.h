@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tools/common/parse.h"
+#include "tools/load/fault.h"
 
 namespace roost::load {
 
@@ -102,8 +103,10 @@ struct Stage {
   ThinkTime think;
   Sizes sizes;
   Churn churn;                             // during the run, not the ramp
+  std::vector<Fault> faults;               // during the run, by clients that are not among the connections
   std::chrono::nanoseconds duration = 30s; // of the run, after the stage's last connection stands
 
+  [[nodiscard]] std::uint64_t attackers() const noexcept;
   [[nodiscard]] bool is_closed_loop() const noexcept { return messages == MessageSchedule::closed_loop; }
   [[nodiscard]] std::uint64_t active_connections() const noexcept { return active == 0 ? connections : active; }
   // Messages a second that were asked for; none for a closed loop, which is as fast as the answers.

@@ -38,6 +38,15 @@ std::vector<Quantity> make_quantities() {
       {"server.rss", "/server/rss_bytes", Unit::bytes},
       {"server.bytes_per_connection", "/server/bytes_per_connection", Unit::bytes},
       {"kernel.slab_bytes_per_connection", "/kernel/slab_bytes_per_connection", Unit::bytes},
+      {"retransmits", "/tcp/client/retransmitted_segments", Unit::count},
+      {"listen_overflows", "/tcp/server/listen_overflows", Unit::count},
+      {"listen_drops", "/tcp/server/listen_drops", Unit::count},
+      {"attack.opened", "/attack/opened", Unit::count},
+      {"attack.failed", "/attack/failed", Unit::count},
+      {"attack.cut_off", "/attack/cut_off", Unit::count},
+      {"attack.standing", "/attack/standing", Unit::count},
+      {"attack.unanswered", "/attack/unanswered", Unit::count},
+      {"attack.mismatched", "/attack/mismatched", Unit::count},
       {"machine.ramp_busy", "/machine/ramp_busy", Unit::share},
       {"machine.run_busy", "/machine/run_busy", Unit::share},
   };
@@ -46,6 +55,11 @@ std::vector<Quantity> make_quantities() {
     for (const char* statistic : {"min", "mean", "p50", "p90", "p99", "p999", "max"}) {
       all.push_back({fmt::format("{}.{}", name, statistic), fmt::format("{}/{}", object, statistic), Unit::microseconds,
                      fmt::format("{}/count", object)});
+    }
+  }
+  for (const auto& [name, object] : {std::pair("attack.held", "/attack/held_us"), {"attack.back", "/attack/back_us"}}) {
+    for (const char* statistic : {"min", "p50", "p99", "max"}) {
+      all.push_back({fmt::format("{}.{}", name, statistic), fmt::format("{}/{}", object, statistic), Unit::microseconds, fmt::format("{}/count", object)});
     }
   }
   return all;
@@ -213,15 +227,21 @@ tools::Parsed<std::vector<Condition>> parse_conditions(std::string_view text) {
   return conditions;
 }
 
-std::expected<void, std::string> check_conditions(const std::vector<Condition>& conditions, bool has_server, bool has_run) {
+std::expected<void, std::string> check_conditions(const std::vector<Condition>& conditions, const Measured& measured) {
   for (const Condition& condition : conditions) {
     const std::string& pointer = condition.quantity->pointer;
-    if (!has_server && pointer.starts_with("/server/")) {
+    if (!measured.attack && pointer.starts_with("/attack/")) {
+      return std::unexpected(fmt::format("--fail-if `{}`: nobody attacks; add --fault, as in --fault drip:1000", condition.text));
+    }
+    if (!measured.server_tcp && pointer.starts_with("/tcp/server/")) {
+      return std::unexpected(fmt::format("--fail-if `{}`: that of the server's namespace is known with --server-pid PID only", condition.text));
+    }
+    if (!measured.server && pointer.starts_with("/server/")) {
       return std::unexpected(fmt::format("--fail-if `{}`: the server's figures are known with --server-pid PID only", condition.text));
     }
     const bool of_run = pointer.starts_with("/latency_us/") || pointer.starts_with("/lateness_us/") || pointer == "/messages/rate_per_s" ||
                         condition.quantity->count_pointer == "/messages/run_received";
-    if (!has_run && of_run) {
+    if (!measured.run && of_run) {
       return std::unexpected(fmt::format("--fail-if `{}`: that is measured in the run, and --duration is 0; give it a time", condition.text));
     }
   }

@@ -56,7 +56,13 @@ struct Condition {
 tools::Parsed<std::vector<Condition>> parse_conditions(std::string_view text);
 
 // Whether a load with these options will measure what the conditions name.
-std::expected<void, std::string> check_conditions(const std::vector<Condition>& conditions, bool has_server, bool has_run);
+struct Measured {
+  bool server = true;      // --server-pid
+  bool server_tcp = true;  // of the server's network namespace: that, or a target on loopback
+  bool run = true;
+  bool attack = true;
+};
+std::expected<void, std::string> check_conditions(const std::vector<Condition>& conditions, const Measured& measured);
 
 // A condition and what the report says of it. Nothing measured counts as crossed.
 struct Outcome {

@@ -13,6 +13,12 @@ constexpr std::size_t open_seconds = 4;  // frames rarely come later than that
 // Of a count that only grows; a process that died may be counted down by what it can no longer tell.
 std::uint64_t grown(std::uint64_t now, std::uint64_t before) { return now > before ? now - before : 0; }
 
+void add(tools::TcpCounters& sum, const tools::TcpCounters& more) {
+  sum.retransmitted_segments += more.retransmitted_segments;
+  sum.listen_overflows += more.listen_overflows;
+  sum.listen_drops += more.listen_drops;
+}
+
 Deltas difference(const Counters& now, const Counters& before) {
   Deltas d;
   d.attempted = grown(now.attempted, before.attempted);
@@ -123,6 +129,9 @@ void Timeline::add_readings(std::int64_t now_ns, const Readings& readings) {
   usage.client_processors = busy(readings.client_cpu_s, last_.client_cpu_s);
   const double total_s = readings.machine_total_s - last_.machine_total_s;
   usage.machine_busy = total_s > 0 ? std::clamp((readings.machine_busy_s - last_.machine_busy_s) / total_s, 0.0, 1.0) : 0;
+  usage.server_descriptors = readings.server_descriptors;
+  usage.client_tcp = readings.client_tcp.since(last_.client_tcp);
+  if (readings.server_tcp && last_.server_tcp) usage.server_tcp = readings.server_tcp->since(*last_.server_tcp);
   at(over - 1).usage = usage;
   read_ = over;
   last_ = readings;
@@ -163,11 +172,17 @@ std::vector<Span> spans(const Timeline& timeline, std::size_t points_max) {
         sum.server_processors += usage->server_processors;
         sum.client_processors += usage->client_processors;
         sum.machine_busy += usage->machine_busy;
+        sum.server_descriptors += usage->server_descriptors;
+        add(sum.client_tcp, usage->client_tcp);
+        if (usage->server_tcp) {
+          if (!sum.server_tcp) sum.server_tcp.emplace();
+          add(*sum.server_tcp, *usage->server_tcp);
+        }
       }
     }
     if (read > 0) {
       span.usage = Usage{sum.server_bytes / read, sum.client_bytes / read, sum.server_processors / read, sum.client_processors / read,
-                         sum.machine_busy / read};
+                         sum.machine_busy / read, sum.server_descriptors / read, sum.client_tcp, sum.server_tcp};
     }
     open += span.deltas.opened;
     span.open = open;

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tools/common/proc.h"
 #include "tools/load/figures.h"
 #include "tools/load/histogram.h"
 
@@ -63,6 +64,9 @@ struct Readings {
   double client_cpu_s = 0;
   double machine_busy_s = 0;         // of all processors
   double machine_total_s = 0;
+  std::uint64_t server_descriptors = 0;           // 0: not known
+  tools::TcpCounters client_tcp = {};                // of this network namespace
+  std::optional<tools::TcpCounters> server_tcp = {};  // of the server's, which may be the same
 };
 
 // What a second's readings tell.
@@ -72,6 +76,10 @@ struct Usage {
   double server_processors = 0;      // that were busy with it, on average
   double client_processors = 0;
   double machine_busy = 0;           // share of all processors, 0 to 1
+  std::uint64_t server_descriptors = 0;
+  // Counted since the readings before.
+  tools::TcpCounters client_tcp = {};
+  std::optional<tools::TcpCounters> server_tcp = {};
 };
 
 struct Second {
@@ -136,7 +144,7 @@ struct Span {
   std::int64_t open = 0;             // connections at the end
   Histogram latency;
   Histogram lateness;
-  std::optional<Usage> usage;        // the mean of those there are
+  std::optional<Usage> usage;        // the mean of those there are; of TCP the sum
 };
 std::vector<Span> spans(const Timeline& timeline, std::size_t points_max);
 

@@ -1,4 +1,4 @@
-#include "tools/load/output.h"
+#include "tools/common/output.h"
 
 #include <cerrno>
 #include <cstring>
@@ -6,7 +6,7 @@
 
 #include <fmt/format.h>
 
-namespace roost::load {
+namespace roost::tools {
 
 std::expected<OutputFile, std::string> OutputFile::open(std::string option, std::string path) {
   OutputFile output(std::move(option), std::move(path));
@@ -30,4 +30,4 @@ std::expected<void, std::string> OutputFile::write(std::string_view content) {
   return std::unexpected(fmt::format("{} {}: could not be written: {}; make room or name another file", option_, path_, std::strerror(error)));
 }
 
-}  // namespace roost::load
+}  // namespace roost::tools

@@ -1,48 +1,17 @@
-#include "tools/load/output.h"
+#include "tools/load/csv.h"
 
-#include <unistd.h>
-
-#include <filesystem>
-#include <fstream>
 #include <sstream>
+#include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
-
-#include "tools/load/csv.h"
 
 namespace roost::load {
 namespace {
 
-TEST(LoadOutput, AFileThatCannotBeOpenedIsKnownBeforeTheLoad) {
-  const auto opened = OutputFile::open("--csv", "/nonexistent/series.csv");
-  ASSERT_FALSE(opened.has_value());
-  EXPECT_EQ(opened.error().find("--csv /nonexistent/series.csv: No such file or directory"), 0u) << opened.error();
-}
-
-TEST(LoadOutput, AFullDiskIsOneLine) {
-  if (::access("/dev/full", W_OK) != 0) GTEST_SKIP() << "no /dev/full here";
-  auto opened = OutputFile::open("--json", "/dev/full");
-  ASSERT_TRUE(opened.has_value());
-  const auto written = opened->write("{}\n");
-  ASSERT_FALSE(written.has_value());
-  EXPECT_NE(written.error().find("--json /dev/full: could not be written: No space left on device"), std::string::npos) << written.error();
-  EXPECT_EQ(written.error().find('\n'), std::string::npos);
-}
-
-TEST(LoadOutput, AFileHoldsWhatWasWritten) {
-  const auto path = std::filesystem::temp_directory_path() / ("roost-output-test-" + std::to_string(::getpid()));
-  auto opened = OutputFile::open("--csv", path);
-  ASSERT_TRUE(opened.has_value());
-  EXPECT_TRUE(opened->write("a,b\n1,2\n").has_value());
-  std::stringstream content;
-  content << std::ifstream(path).rdbuf();
-  EXPECT_EQ(content.str(), "a,b\n1,2\n");
-  std::filesystem::remove(path);
-}
-
 TEST(LoadCsv, HasAHeaderWithUnitsAndALineForEachSecond) {
   Timeline timeline;
-  timeline.begin(1'000'000'000, {});
+  timeline.begin(1'000'000'000, {.server_tcp = tools::TcpCounters{.listen_drops = 1}});
   timeline.mark("opening", 1'000'000'000);
   Figures figures;
   figures.counters.established = figures.counters.open = 7;
@@ -51,7 +20,9 @@ TEST(LoadCsv, HasAHeaderWithUnitsAndALineForEachSecond) {
   figures.histograms[Figures::recent].record_n(100, 7);
   figures.counters.told_ns = 1'900'000'000;
   timeline.add(0, figures);
-  timeline.add_readings(3'000'000'000, {.client_bytes = 5000, .client_cpu_s = 0.5, .machine_busy_s = 1, .machine_total_s = 4});
+  timeline.add_readings(3'000'000'000, {.client_bytes = 5000, .client_cpu_s = 0.5, .machine_busy_s = 1, .machine_total_s = 4,
+                                         .server_descriptors = 27, .client_tcp = {.retransmitted_segments = 3},
+                                         .server_tcp = tools::TcpCounters{.retransmitted_segments = 4, .listen_overflows = 5, .listen_drops = 6}});
 
   std::istringstream csv(to_csv(timeline));
   std::vector<std::vector<std::string>> lines;
@@ -80,6 +51,12 @@ TEST(LoadCsv, HasAHeaderWithUnitsAndALineForEachSecond) {
   EXPECT_EQ(cell(2, "machine_busy_percent"), "25.0");
   EXPECT_EQ(cell(2, "client_cpu_percent"), "25.0");
   EXPECT_EQ(cell(2, "server_memory_bytes"), "");
+  EXPECT_EQ(cell(2, "server_descriptors"), "27");
+  EXPECT_EQ(cell(1, "client_retransmits"), "");
+  EXPECT_EQ(cell(2, "client_retransmits"), "3");
+  EXPECT_EQ(cell(2, "server_retransmits"), "4");
+  EXPECT_EQ(cell(2, "server_listen_overflows"), "5");
+  EXPECT_EQ(cell(2, "server_listen_drops"), "5") << "since the second before";
   EXPECT_EQ(cell(1, "errors"), "ECONNREFUSED:1 timed_out:1");
 }
 

@@ -1,5 +1,5 @@
-// The files a load leaves behind. They are opened before it starts, so that one which cannot be written is known before the work
-// and not after, and written when it has ended.
+// The files that a command leaves behind. They are opened before its work starts, so that one which cannot be written is known
+// before and not after, and written when the work has ended.
 #pragma once
 
 #include <cstdio>
@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-namespace roost::load {
+namespace roost::tools {
 
 class OutputFile {
  public:
@@ -33,4 +33,4 @@ class OutputFile {
   std::unique_ptr<std::FILE, Closer> file_;  // none for standard output
 };
 
-}  // namespace roost::load
+}  // namespace roost::tools
