@@ -40,7 +40,7 @@
       return;
     }
     for (const [group, bars] of groups) {
-      figure_of(group.trim(), "", [""], bars.map((bar) => ({label: bar.label, values: [bar.value], color: side_color[bar.side]})),
+      figure_of(group.trim() || spec.title, "", [""], bars.map((bar) => ({label: bar.label, values: [bar.value], color: side_color[bar.side]})),
                 bars[0].unit, false);
     }
   }

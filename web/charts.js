@@ -236,11 +236,14 @@ const roost = (() => {
     draw();
     drawn.add(draw);
     root.dataset.charts = String(drawn.size);
-    // In the next frame: a chart that is drawn within the notification can change the sizes that it is about.
-    new ResizeObserver(() => requestAnimationFrame(() => {
+    const fit = () => {
       const width = place.clientWidth;
       if (width > 0 && width !== plot.width) plot.setSize({width, height: plot.height});
-    })).observe(place);
+    };
+    // Later: a chart that is drawn within the notification can change the sizes that it is about. Not in the next frame, which a
+    // page that nobody looks at may never have.
+    new ResizeObserver(() => setTimeout(fit)).observe(place);
+    window.addEventListener("resize", fit);
     return {
       update(xs, values) {
         spec.xs = xs;

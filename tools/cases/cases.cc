@@ -1,25 +1,23 @@
 #include "tools/cases/cases.h"
 
-#include <sys/utsname.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cstdio>
-#include <cstring>
-#include <fstream>
+#include <expected>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "tools/cases/case.h"
+#include "tools/cases/page.h"
 #include "tools/cases/render.h"
 #include "tools/common/command.h"
+#include "tools/common/output.h"
 #include "tools/common/parse.h"
-#include "tools/common/proc.h"
-#include "tools/web/web.h"
 
 namespace roost::cases {
 namespace {
@@ -76,45 +74,13 @@ Outcome run_case(const Case& one, const Setting& setting, Progress& progress) {
   return outcome;
 }
 
-nlohmann::ordered_json report_of(const std::vector<Outcome>& outcomes, bool quick) {
-  utsname kernel{};
-  ::uname(&kernel);
-  nlohmann::ordered_json report{{"schema", "roost.cases/1"},
-                                {"quick", quick},
-                                {"machine", {{"kernel", kernel.release}, {"processors", tools::processor_count()}}},
-                                {"cases", nlohmann::ordered_json::array()}};
-  for (const Outcome& outcome : outcomes) report["cases"].push_back(to_json(outcome));
-  return report;
+// Opened before the work, because a report that cannot be written should be known of then. An empty path is no file.
+std::expected<std::optional<tools::OutputFile>, std::string> open_output(const char* option, const std::string& path) {
+  if (path.empty()) return std::nullopt;
+  auto opened = tools::OutputFile::open(option, path);
+  if (!opened) return std::unexpected(std::move(opened.error()));
+  return std::optional(std::move(*opened));
 }
-
-// A file that is opened before the work, because a report that cannot be written should be known of then.
-class ReportFile {
- public:
-  // False, after one line on standard error, when it cannot be opened. An empty path is no file.
-  bool open(const std::string& option, const std::string& path) {
-    option_ = option;
-    path_ = path;
-    if (path.empty()) return true;
-    file_.open(path, std::ios::trunc);
-    return file_ ? true : fail("name a file in a directory that you may write to");
-  }
-  [[nodiscard]] bool is_open() const { return file_.is_open(); }
-  bool write(const std::string& text) {
-    if (!file_.is_open()) return true;
-    file_ << text;
-    file_.close();
-    return file_ ? true : fail("make room or name another file");
-  }
-
- private:
-  bool fail(const char* remedy) {
-    tools::print_error("cases", fmt::format("{} {}: {}; {}", option_, path_, std::strerror(errno), remedy));
-    return false;
-  }
-  std::string option_;
-  std::string path_;
-  std::ofstream file_;
-};
 
 int execute(const Options& options) {
   if (options.list) {
@@ -127,10 +93,13 @@ int execute(const Options& options) {
     return 2;
   }
   const bool json_to_output = options.json && (options.json_path.empty() || options.json_path == "-");
-  ReportFile json_file;
-  if (!json_file.open("--json", json_to_output ? "" : options.json_path)) return 2;
-  ReportFile html_file;
-  if (!html_file.open("--html", options.html_path)) return 2;
+  auto json_file = open_output("--json", json_to_output ? "" : options.json_path);
+  auto html_file = json_file ? open_output("--html", options.html_path) : std::nullopt;
+  for (const auto* file : {&json_file, &html_file}) {
+    if (*file) continue;
+    tools::print_error("cases", file->error());
+    return 2;
+  }
 
   const Setting setting{.quick = options.quick, .own_network = can_have_own_network()};
   const TextStyle style = TextStyle::of_terminal();
@@ -152,8 +121,15 @@ int execute(const Options& options) {
     fmt::print("{}", summary_text(outcomes));
   }
   std::fflush(stdout);
-  const bool written =
-      json_file.write(json) & html_file.write(html_file.is_open() ? web::page("cases.html", report) : "");
+  bool written = true;
+  const auto write = [&written](std::optional<tools::OutputFile>& file, const std::string& content) {
+    if (const auto done = file->write(content); !done) {
+      tools::print_error("cases", done.error());
+      written = false;
+    }
+  };
+  if (*json_file) write(*json_file, json);
+  if (*html_file) write(*html_file, to_html(report));
   const bool all_shown =
       std::ranges::none_of(outcomes, [](const Outcome& one) { return one.verdict() == Verdict::not_shown; });
   return written && all_shown ? 0 : 1;
