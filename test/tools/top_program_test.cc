@@ -144,6 +144,33 @@ void read_request(const Socket& client) {
   }
 }
 
+TEST(TopProgramPage, IsServedForAProgramThatHasNone) {
+  Program echo(echo_arguments());
+  const std::string target = metrics_target(echo);
+  Program top({"top", target, "--page", "127.0.0.1:0"});
+  ASSERT_TRUE(top.wait_for_output(" (of " + target + ")\n")) << top.err();
+  const std::string before = "page on http://127.0.0.1:";
+  const auto port = static_cast<std::uint16_t>(std::stoi(top.out().substr(before.size())));
+  const auto get = [port](const std::string& path) {
+    const Socket client = Socket::connect(port);
+    EXPECT_TRUE(client.send("GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"));
+    return client.receive(1 << 20);
+  };
+  EXPECT_THAT(get("/"), HasSubstr("<title>roost top"));
+  EXPECT_THAT(get("/status.json"), HasSubstr("\"connections\":"));
+  EXPECT_THAT(get("/fibers.json"), HasSubstr("listening on 127.0.0.1:"));
+  Program second({"top", target, "--page", "127.0.0.1:" + std::to_string(port)});
+  EXPECT_EQ(second.wait(), 2);
+  EXPECT_THAT(second.err(), HasSubstr("the port is in use"));
+  EXPECT_EQ(count_lines(second.err()), 1u) << second.err();
+
+  echo.send_signal(SIGTERM);
+  EXPECT_EQ(echo.wait(), 0);
+  EXPECT_THAT(get("/status.json"), HasSubstr("{\"error\":\"nobody listens there"));
+  top.send_signal(SIGINT);
+  EXPECT_EQ(top.wait(), 0);
+}
+
 TEST(TopProgramMistakes, AreOneLineEach) {
   RudeServer closes([](Socket) {});
   RudeServer stranger([](Socket client) {
@@ -166,6 +193,9 @@ TEST(TopProgramMistakes, AreOneLineEach) {
   expect_refused({"top", other.target()}, "does not speak HTTP");
   expect_refused({"top", closes.target()}, "127.0.0.1:");
   expect_refused({"top", "127.0.0.1:1", "--interval", "1ms"}, "--interval");
+  expect_refused({"top", "127.0.0.1:1", "--page", "127.0.0.1:0"}, "nobody listens there");
+  expect_refused({"top", "127.0.0.1:1", "--page", "nonsense"}, "--page");
+  expect_refused({"top", "127.0.0.1:1", "--page", "127.0.0.1:0", "--once"}, "--once");
   expect_refused({"top"}, "target");
 }
 

@@ -54,13 +54,19 @@ std::expected<std::string, std::string> http_get(const net::Endpoint& endpoint, 
   return answer.substr(head_end + 4);
 }
 
-std::expected<Sample, std::string> fetch(const net::Endpoint& endpoint, std::chrono::nanoseconds timeout) {
+std::expected<Snapshot, std::string> fetch_snapshot(const net::Endpoint& endpoint, std::chrono::nanoseconds timeout) {
   const auto text = http_get(endpoint, "/metrics", timeout);
   if (!text) return std::unexpected(text.error());
   const double now_s = std::chrono::duration<double>(Deadline::Clock::now().time_since_epoch()).count();
   const auto families = metrics::parse_text(*text);
   auto snapshot = families ? snapshot_of(*families, now_s) : Result<Snapshot>(fail(std::errc::invalid_argument));
   if (!snapshot) return std::unexpected("its /metrics is not that of a program on roost (there is no roost_workers)");
+  return std::move(*snapshot);
+}
+
+std::expected<Sample, std::string> fetch(const net::Endpoint& endpoint, std::chrono::nanoseconds timeout) {
+  auto snapshot = fetch_snapshot(endpoint, timeout);
+  if (!snapshot) return std::unexpected(std::move(snapshot.error()));
   Sample sample{.snapshot = std::move(*snapshot), .fibers = {}};
   // A program may leave its fibers out.
   if (const auto json = http_get(endpoint, "/fibers.json", timeout)) {

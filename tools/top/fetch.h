@@ -21,6 +21,8 @@ struct Sample {
   bool has_fibers = false;  // the endpoint tells of its fibers
 };
 
+// What /metrics says alone.
+std::expected<Snapshot, std::string> fetch_snapshot(const net::Endpoint& endpoint, std::chrono::nanoseconds timeout);
 // Both endpoints at once. On a fiber. The error is half a sentence.
 std::expected<Sample, std::string> fetch(const net::Endpoint& endpoint, std::chrono::nanoseconds timeout);
 

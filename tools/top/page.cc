@@ -12,16 +12,24 @@
 
 namespace roost::top {
 
-std::vector<metrics::Page> pages(std::function<metrics::Families()> families) {
-  const auto status = [families = std::move(families)] {
-    const double now_s = std::chrono::duration<double>(Deadline::Clock::now().time_since_epoch()).count();
-    const auto snapshot = snapshot_of(families(), now_s);
-    return snapshot ? to_json(*snapshot).dump() : std::string("null");
+std::vector<metrics::Page> pages_of(std::function<std::expected<Snapshot, std::string>()> snapshot) {
+  const auto status = [snapshot = std::move(snapshot)] {
+    const auto now = snapshot();
+    return (now ? to_json(*now) : nlohmann::ordered_json{{"error", now.error()}}).dump();
   };
   return {
       {.path = "/", .content_type = "text/html; charset=utf-8", .body = [] { return web::page("top.html"); }},
       {.path = "/status.json", .content_type = "application/json", .body = status},
   };
+}
+
+std::vector<metrics::Page> pages(std::function<metrics::Families()> families) {
+  return pages_of([families = std::move(families)]() -> std::expected<Snapshot, std::string> {
+    const double now_s = std::chrono::duration<double>(Deadline::Clock::now().time_since_epoch()).count();
+    auto snapshot = snapshot_of(families(), now_s);
+    if (!snapshot) return std::unexpected("the server has no figures yet");
+    return std::move(*snapshot);
+  });
 }
 
 }  // namespace roost::top

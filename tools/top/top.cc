@@ -21,6 +21,7 @@
 #include "tools/common/format.h"
 #include "tools/common/parse.h"
 #include "tools/top/fetch.h"
+#include "tools/top/page.h"
 #include "tools/top/screen.h"
 #include "tools/top/view.h"
 
@@ -36,6 +37,7 @@ struct TopOptions {
   std::string target;
   net::Endpoint endpoint;
   nanoseconds interval = 2s;
+  std::string page;  // where to serve the web page; empty: nowhere
   bool once = false;
 };
 
@@ -156,6 +158,29 @@ int run_live(const TopOptions& options) {
   return 0;
 }
 
+// The web page of a program that has none of its own, until a signal comes.
+int serve_page(const TopOptions& options) {
+  if (const auto first = fetch_snapshot(options.endpoint, answer_timeout); !first) return give_up(options, first.error());
+  SignalSet signals{SIGINT, SIGTERM};
+  const auto endpoint = options.endpoint;
+  const auto exporter = metrics::serve(options.page, {.with_runtime = false,
+                                                      .pages = pages_of([endpoint] { return fetch_snapshot(endpoint, answer_timeout); }),
+                                                      .fibers = [endpoint] {
+                                                        const auto json = http_get(endpoint, "/fibers.json", answer_timeout);
+                                                        return json ? metrics::parse_fibers(*json).value_or(FiberDump{}) : FiberDump{};
+                                                      }});
+  if (!exporter) {
+    tools::print_error("top", exporter.error() == std::errc::address_in_use
+                                  ? fmt::format("--page {}: the port is in use; choose another, or stop what listens there", options.page)
+                                  : fmt::format("--page {}: {}; name an address of this machine", options.page, exporter.error().message()));
+    return 2;
+  }
+  fmt::print("page on http://{}/ (of {})\n", exporter->endpoint().to_string(), options.target);
+  std::fflush(stdout);
+  static_cast<void>(signals.wait());
+  return 0;
+}
+
 }  // namespace
 
 void add_top_command(CLI::App& app, int& exit_status) {
@@ -164,7 +189,9 @@ void add_top_command(CLI::App& app, int& exit_status) {
   top.add_option("target", options->target, "Where its metrics are served, HOST:PORT")->required()->type_name("HOST:PORT");
   tools::add_parsed_option(top, "--interval", options->interval, &tools::parse_duration, "D", "2s", "Time between looks, 100ms or more");
   top.add_flag("--once", options->once, "Print one picture and end; also when standard output is no terminal");
-  top.footer("Keys: q quits. The same as a web page: http://HOST:PORT/ of `roost echo --metrics HOST:PORT`.\n"
+  top.add_option("--page", options->page, "Serve the same as a web page there, until Ctrl-C, and show nothing here")->type_name("HOST:PORT");
+  top.footer("Keys: q quits. `roost echo --metrics HOST:PORT` serves its web page by itself: http://HOST:PORT/; that of another\n"
+             "program is served by --page.\n"
              "Exit status: 0; 2 when nothing to watch answers there.");
   top.callback([options, &exit_status] {
     const auto endpoint = tools::resolve_host_port(options->target);
@@ -179,10 +206,22 @@ void add_top_command(CLI::App& app, int& exit_status) {
       exit_status = 2;
       return;
     }
+    if (!options->page.empty()) {
+      if (const auto page = tools::parse_listen_address(options->page); !page) {
+        tools::print_error("top", "--page: " + page.error());
+        exit_status = 2;
+        return;
+      }
+      if (options->once) {
+        tools::print_error("top", "--once: with --page there is no picture to print; leave one of the two out");
+        exit_status = 2;
+        return;
+      }
+    }
     RuntimeOptions runtime;
     runtime.workers = 1;
     const bool live = !options->once && ::isatty(STDOUT_FILENO) != 0;
-    exit_status = run(runtime, [&] { return live ? run_live(*options) : print_once(*options); });
+    exit_status = run(runtime, [&] { return !options->page.empty() ? serve_page(*options) : live ? run_live(*options) : print_once(*options); });
   });
 }
 
