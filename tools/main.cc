@@ -1,5 +1,8 @@
 // The program `roost`: one command a folder beside this file.
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 #include <string>
 
 #include <CLI/CLI.hpp>
@@ -30,6 +33,18 @@ int report(CLI::App& app, const CLI::ParseError& error, const std::string& first
   return 2;
 }
 
+// What was printed and did not arrive must not look like success in a script: `roost doctor --json > report`, and the disk is full.
+// A reader that has left (a pipe into head) has what it wants.
+int flush_output() {
+  errno = 0;
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;
+  if (errno == EPIPE) return 0;
+  // An error of an earlier flush has left its mark, and not its number.
+  fmt::print(stderr, "roost: standard output could not be written{}{}; make room, or send it elsewhere\n", errno != 0 ? ": " : "",
+             errno != 0 ? std::strerror(errno) : "");
+  return 1;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -54,5 +69,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return report(app, error, argc > 1 ? argv[1] : "");
   }
-  return exit_status;
+  // What a server prints is not its work.
+  const bool is_answer = exit_status == 0 && !app.got_subcommand("echo");
+  return is_answer ? flush_output() : exit_status;
 }

@@ -66,5 +66,15 @@ TEST(DoctorProgram, WhatItCallsFitStands) {
   }
 }
 
+TEST(DoctorProgram, AFullDiskIsOneLineAndNoSuccess) {
+  if (::access("/dev/full", W_OK) != 0) GTEST_SKIP() << "no /dev/full here";
+  const std::unique_ptr<FILE, int (*)(FILE*)> out(::popen(ROOST_PROGRAM " doctor --connections 10 --json 2>&1 >/dev/full; echo status $?", "r"), &::pclose);
+  char text[4096] = {};
+  static_cast<void>(std::fread(text, 1, sizeof text - 1, out.get()));
+  EXPECT_THAT(text, testing::StartsWith("roost: standard output could not be written"));
+  EXPECT_THAT(text, testing::EndsWith("elsewhere\nstatus 1\n"));
+  EXPECT_EQ(count_lines(text), 2u) << text;
+}
+
 }  // namespace
 }  // namespace roost::test
