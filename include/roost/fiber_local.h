@@ -4,9 +4,10 @@
 //   *request_id = next_id();                             // this fiber's
 //
 // The value is made on the first use in a fiber, as a copy of the initial value, and destroyed when the fiber ends (in the fiber,
-// before it counts as ended, so its destructor may park). Plain threads have their own values, too. A new fiber starts with the
-// initial value, not with that of the fiber that started it. The first use of any FiberLocal in a fiber allocates its table,
-// the first use of each its value; a use after that is two look-ups. References stay valid until the fiber ends.
+// before it counts as ended, so its destructor may park); values of the variables that were made last go first. Plain threads
+// have their own values, too. A new fiber starts with the initial value, not with that of the fiber that started it. The first
+// use of any FiberLocal in a fiber allocates its table, the first use of each its value; a use after that is two look-ups.
+// References stay valid until the fiber ends.
 //
 // When a FiberLocal is destroyed, values that fibers still have of it live on, out of reach, until those fibers end.
 #pragma once

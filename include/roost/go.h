@@ -113,7 +113,8 @@ auto try_go(const SpawnOptions& options, F&& function) -> Result<Handle<std::inv
   return Handle<typename T::R>(made.fiber);
 }
 
-// Lets every other runnable fiber of this worker run first. Returns at once if there is none.
+// Lets every other runnable fiber of this worker run first. Returns at once if there is none, and on a plain thread.
+// Not for waiting: a loop around it keeps a processor busy.
 void yield();
 
 namespace this_fiber {

@@ -122,6 +122,7 @@ struct RuntimeStats {
   std::uint64_t stacks_reserved = 0; // slots carved out of the arena, in use or pooled
   std::uint64_t timers = 0;          // armed now
 };
+// Any fiber or thread, also while run() ends; zeros when no runtime runs. Takes as long with a million fibers as with none.
 [[nodiscard]] RuntimeStats runtime_stats();
 
 }  // namespace roost

@@ -111,7 +111,8 @@ class Stream : public Source, public Sink {
 
   // No more bytes out; the peer reads end of stream. Reading goes on.
   virtual Result<void> close_write() = 0;
-  // No more bytes in; reads return 0. Writing goes on.
+  // No more bytes in: reads return 0, a pending one at once. What had arrived before may still be read first; what the peer goes
+  // on to send is dropped, or read all the same, as the system has it (Linux hands it over on TCP). Writing goes on.
   virtual Result<void> close_read() = 0;
   // Ends both directions. Calls inside, of any fiber, return bad_file_descriptor. Closing again is that error, too.
   virtual Result<void> close() = 0;

@@ -85,11 +85,12 @@ class Conn : public io::Stream {
   Result<std::size_t> read(std::span<std::byte> out) override;
   Result<std::size_t> read_when_ready(FunctionRef<std::span<std::byte>()> room) override;
 
-  // All of `data`; parks while the peer does not take it. Returns data.size().
+  // All of `data`; parks while the peer does not take it. Returns data.size(). An expired deadline fails even the write of
+  // nothing.
   // Errors: as read, of the write deadline; broken_pipe after close_write() or when the peer is gone. How much of
-  // `data` the kernel took before is then not known.
+  // `data` the kernel took before is then not known: a program that needs the count writes with write_some().
   Result<std::size_t> write(std::span<const std::byte> data) override;
-  // As much as the kernel takes at once, at least one byte.
+  // As much as the kernel takes at once, at least one byte; parks until it takes that. Errors: as write; nothing was taken then.
   Result<std::size_t> write_some(std::span<const std::byte> data);
   // As few system calls as possible: up to 1024 pieces each. One turn for the whole of it: writes of other fibers do not
   // come between. message_size: more than 1024 pieces for one message.
@@ -112,9 +113,12 @@ class Conn : public io::Stream {
   };
   Result<DescriptorsReceived> receive_descriptors(std::span<std::byte> data, std::span<int> descriptors);
 
-  // Parks until there is something to read, the stream ended or failed. Consumes nothing, borrows nothing.
+  // Parks until there is something to read, the stream ended or failed. Consumes nothing, borrows nothing. Takes its turn among
+  // reads. Errors: timed_out, bad_file_descriptor, operation_canceled, as read; a failure of the connection shows at the read.
   Result<void> wait_readable() override;
+  // Parks until the kernel would take a byte: on TCP when a third of the send buffer is free. Takes its turn among writes.
   Result<void> wait_writable();
+  // False: a read would have to wait. True: it might not.
   [[nodiscard]] bool maybe_readable() const noexcept override;
 
   Result<void> set_read_deadline(Deadline deadline) override;
@@ -150,21 +154,33 @@ class Conn : public io::Stream {
   // > 0: close waits until the peer has acknowledged what is left, so many seconds at most, and then the kernel drops it.
   // The closing fiber parks meanwhile; its thread does not wait.
   Result<void> set_linger(int seconds);
-  Result<void> set_user_timeout(std::chrono::milliseconds span);  // TCP_USER_TIMEOUT: unacknowledged data for so long ends it
-  Result<void> set_read_buffer(std::size_t bytes);   // SO_RCVBUF; turns the kernel's autotuning off
-  Result<void> set_write_buffer(std::size_t bytes);  // SO_SNDBUF; likewise
+  // TCP_USER_TIMEOUT: data that was not acknowledged for so long ends the connection with ETIMEDOUT, which is_timeout() knows.
+  // Zero or less: the system's default, some 15 minutes (net.ipv4.tcp_retries2). Rules over keep-alive's count, too (tcp(7)).
+  Result<void> set_user_timeout(std::chrono::milliseconds span);
+  // The kernel's buffer for bytes that arrived and were not read (SO_RCVBUF), or were written and not acknowledged (SO_SNDBUF), in
+  // bytes; any kind of socket. The kernel doubles the number, for what it keeps beside the data, and cuts it to
+  // net.core.rmem_max or wmem_max without an error. Setting one turns off the kernel's own tuning of it on this connection, which
+  // mostly does better: set them where memory per connection matters more than throughput, or for bursts of datagrams.
+  Result<void> set_read_buffer(std::size_t bytes);
+  Result<void> set_write_buffer(std::size_t bytes);
+  // A system call: for reports, not for each message. operation_not_supported: not TCP.
   [[nodiscard]] Result<TcpInfo> tcp_info() const;
+  // operation_not_supported: not a Unix connection.
   [[nodiscard]] Result<PeerCredentials> peer_credentials() const;
 
   // Raw access, for system calls that this class does not know. `act(fd)` runs once, while the descriptor is certain to stay
   // open. `done(fd)` makes a call of its own and returns false if that would block (EAGAIN): the fiber then parks until the
-  // descriptor is ready, and `done` is called again. It takes its turn among reads or writes, and heeds their deadlines.
+  // descriptor is ready, and `done` is called again. It takes its turn among reads or writes, and heeds their deadlines: once
+  // they have passed `done` is not called. Nor is it before the first bytes have come where none can be there yet.
+  // Errors: bad_file_descriptor (closed); of the latter two also timed_out, operation_canceled. What the calls inside report is for
+  // them to keep.
   Result<void> raw_control(FunctionRef<void(int fd)> act) const;
   Result<void> raw_read(FunctionRef<bool(int fd)> done);
   Result<void> raw_write(FunctionRef<bool(int fd)> done);
 
-  // The descriptor, borrowed, for options that this class does not know; -1 when not open. Do not close it, and do not
-  // change its non-blocking mode.
+  // The descriptor, borrowed, for options that this class does not know; -1 when not open. Do not change its non-blocking mode.
+  // Do not close it: the kernel then forgets the watch without a word, and a call that waits on it waits until its deadline or the
+  // Conn's close(). If the number was given to another file meanwhile, close() would close that one.
   [[nodiscard]] int native_handle() const noexcept;
   // Another descriptor of the same socket, yours to close (closed on exec). The two share everything, the non-blocking mode
   // and the position in the stream included; the connection ends when both are closed.

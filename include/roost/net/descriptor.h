@@ -41,13 +41,17 @@ class Descriptor : public io::Source, public io::Sink {
   Result<void> wait_writable();
   [[nodiscard]] bool maybe_readable() const noexcept override;
 
+  // As those of a Stream: absolute, sticky, and an expired one beats ready data. Errors: bad_file_descriptor.
   Result<void> set_read_deadline(Deadline deadline);
   Result<void> set_write_deadline(Deadline deadline);
 
+  // As those of Conn, and so are the rest: raw_read() is the way to the calls of an eventfd, a timerfd or a device.
   Result<void> raw_control(FunctionRef<void(int fd)> act) const;
   Result<void> raw_read(FunctionRef<bool(int fd)> done);
   Result<void> raw_write(FunctionRef<bool(int fd)> done);
 
+  // Wakes calls inside, which return bad_file_descriptor, waits until they have left, then closes. A second close is
+  // bad_file_descriptor.
   Result<void> close();
   [[nodiscard]] bool is_open() const noexcept;
   [[nodiscard]] int native_handle() const noexcept;
@@ -61,11 +65,15 @@ class Descriptor : public io::Source, public io::Sink {
   detail::PollDesc* desc_ = nullptr;  // owned
 };
 
-// The two ends of a pipe of the kernel's.
+// The two ends of a pipe of the kernel's. What is written to the one is read from the other; it holds 64 KiB (pipe(7)). Reading
+// ends when every write end is closed, those a child process has inherited included; writing then is broken_pipe, and likewise.
 struct OsPipe {
   Descriptor read_end;
   Descriptor write_end;
 };
+// A new one, of two descriptors that are closed on exec: for a child's standard output, or to splice through. To hand an end to
+// a child, duplicate() it and clear O_NONBLOCK only if the child cannot do with it: both share that mode.
+// Never parks. Errors: too_many_files_open, not_enough_memory; operation_canceled when no runtime runs.
 [[nodiscard]] Result<OsPipe> os_pipe();
 
 }  // namespace roost::net

@@ -1,4 +1,9 @@
 // Listening for stream connections: TCP, Unix stream and seqpacket.
+//
+//   auto listener = net::listen("tcp", ":8080", {.limits = {.connections_per_peer = 100}});
+//   while (auto conn = listener->accept()) roost::go([conn = std::move(*conn)]() mutable { serve(conn); });
+//
+// The rules of ownership, closing and use by several fibers are those of Conn. net::Server accepts, serves and stops in good order.
 #pragma once
 
 #include <chrono>
@@ -67,6 +72,8 @@ class Listener {
   //   operation_canceled   the runtime stops or the fiber was canceled
   Result<Conn> accept();
 
+  // Of accept(), pending and later ones: absolute, sticky, and an expired one beats a connection that waits. Deadline::none()
+  // lifts it. Errors: bad_file_descriptor.
   Result<void> set_deadline(Deadline deadline);
   // Connections that were not accepted are reset. Calls inside return bad_file_descriptor. The file of a Unix socket that
   // listen() made is removed, unless another file stands at its path by now; a second close is bad_file_descriptor and
@@ -82,8 +89,8 @@ class Listener {
   // "accept tcp 127.0.0.1:80: deadline exceeded (timed_out)".
   [[nodiscard]] std::string describe(std::string_view operation, std::error_code error) const;
 
-  Result<void> raw_control(FunctionRef<void(int fd)> act) const;
   // As those of Conn.
+  Result<void> raw_control(FunctionRef<void(int fd)> act) const;
   [[nodiscard]] int native_handle() const noexcept;
   [[nodiscard]] Result<int> duplicate() const;
   [[nodiscard]] Result<int> release();
@@ -113,6 +120,7 @@ class Listener {
 //   filename_too_long  a Unix name of more than 107 bytes
 //   address_family_not_supported   (Errc::unknown_network)
 Result<Listener> listen(std::string_view network, std::string_view address, const ListenConfig& config = {});
+// Never parks, but where a service's name is looked up in a large file.
 Result<Listener> listen(const Endpoint& local, const ListenConfig& config = {});
 
 // "listen tcp :80: permission denied (EACCES)", "dial tcp 127.0.0.1:1: connection refused (ECONNREFUSED)".

@@ -63,6 +63,7 @@ class PacketConn {
   // Errors: timed_out, bad_file_descriptor (Errc::closed), operation_canceled; on a connected UDP socket connection_refused
   // when an earlier datagram was turned away.
   Result<Datagram> read_from(std::span<std::byte> out);
+  // The same without the sender.
   Result<std::size_t> read(std::span<std::byte> out);
   // `flags` as recvmsg(2), MSG_PEEK for example. Descriptors that come along are closed on exec.
   Result<Message> read_message(std::span<std::byte> out, std::span<std::byte> control, int flags = 0);
@@ -92,13 +93,16 @@ class PacketConn {
   // one returns how many went.
   Result<std::size_t> write_batch(std::span<const PacketOut> packets);
 
+  // Parks until there is a datagram, or an error to tell; until there is room for one. Consumes nothing.
   Result<void> wait_readable();
   Result<void> wait_writable();
 
+  // As those of a Stream: absolute, sticky, and an expired one beats a datagram that is there. Errors: bad_file_descriptor.
   Result<void> set_read_deadline(Deadline deadline);
   Result<void> set_write_deadline(Deadline deadline);
   Result<void> set_deadline(Deadline deadline);
 
+  // Calls inside return bad_file_descriptor. So does a second close.
   Result<void> close();
   [[nodiscard]] bool is_open() const noexcept;
 
@@ -107,8 +111,11 @@ class PacketConn {
   [[nodiscard]] Result<Endpoint> local_endpoint() const;
   [[nodiscard]] std::string describe(std::string_view operation, std::error_code error) const;
 
+  // As those of Conn. A datagram that finds the read buffer full is dropped without a word, so a receiver of
+  // bursts wants room for the longest: the default of 212,992 B (net.core.rmem_default) held 256 datagrams of one byte each.
   Result<void> set_read_buffer(std::size_t bytes);
   Result<void> set_write_buffer(std::size_t bytes);
+  // SO_BROADCAST: permission_denied is what a write to a broadcast address reports without it.
   Result<void> set_broadcast(bool on);
 
   Result<void> raw_control(FunctionRef<void(int fd)> act) const;

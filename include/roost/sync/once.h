@@ -5,7 +5,8 @@
 //
 // The first caller runs the function; others park until it has ended and then return. Afterwards a call is one load. A function
 // that throws counts as done; the exception goes to the caller that ran it. A function that calls the same Once waits
-// for itself for ever, which the deadlock detector reports.
+// for itself for ever, which the deadlock detector reports. Plain threads may call, too; those that wait block. Waits go on when
+// the caller is canceled, as the function ends.
 #pragma once
 
 #include <atomic>
@@ -30,6 +31,7 @@ class Once {
     const Finish finish{done_};
     std::invoke(std::forward<F>(function));
   }
+  // True: the function has ended, and what it did is seen.
   [[nodiscard]] bool done() const noexcept { return done_.load(std::memory_order_acquire); }
 
  private:

@@ -181,7 +181,7 @@ template <class F = detail::NoHandler>
   return PlainCase<std::decay_t<F>>(deadline, std::forward<F>(handler));
 }
 
-// Go's default: chosen when no other case is ready at this moment.
+// Go's default: chosen when no other case is ready at this moment. Beside it a time-out has no effect, even one that has passed.
 template <class F = detail::NoHandler>
 [[nodiscard]] auto otherwise(F&& handler = {}) {
   return PlainCase<std::decay_t<F>>(std::forward<F>(handler));

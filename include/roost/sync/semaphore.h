@@ -24,7 +24,8 @@ class Semaphore {
   Semaphore(const Semaphore&) = delete;
   Semaphore& operator=(const Semaphore&) = delete;
 
-  // Parks until `count` permits are free and it is the caller's turn.
+  // Parks until `count` permits are free and it is the caller's turn. Who gives up makes way: those behind
+  // it that can go on then do.
   // Errors: operation_canceled, timed_out; no permit is held then.
   [[nodiscard]] Result<void> acquire(std::int64_t count = 1, Deadline deadline = Deadline::none()) noexcept;
   // Never parks. False also when others wait who came earlier.
@@ -36,6 +37,7 @@ class Semaphore {
   // of the run queue. For strict alternation without waiting for the scheduler.
   void hand_off(std::int64_t count = 1) noexcept { give_back(count, true); }
 
+  // All there are; those that are free, and the calls that wait, at this moment.
   [[nodiscard]] std::int64_t permits() const noexcept { return permits_; }
   [[nodiscard]] std::int64_t available() const noexcept;
   [[nodiscard]] std::size_t waiting() const noexcept;
