@@ -233,6 +233,8 @@ TEST(LoadProgram, WhatCannotBeRunIsRefusedInOneLine) {
   const std::vector<std::vector<std::string>> wrong{
       {"load", "--scenario", file.path()},
       {"load", "--scenario", "/nonexistent.json", "--target", "127.0.0.1:9"},
+      {"load", "--scenario", "/tmp", "--target", "127.0.0.1:9"},
+      {"load", "--scenario", "/dev/zero", "--target", "127.0.0.1:9"},
       {"load"},
       {"load", "--target", "127.0.0.1:9", "--ramp", "stairs"},
       {"load", "--target", "127.0.0.1:9", "--size", "64,128"},
