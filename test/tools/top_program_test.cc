@@ -27,11 +27,11 @@ std::vector<std::string> echo_arguments(const char* processes = "1") {
 // `roost top` on a terminal of its own, whose other end is here.
 class Terminal {
  public:
-  explicit Terminal(const std::string& target) {
+  explicit Terminal(const std::string& target, const char* kind = "xterm") {
     const winsize size{.ws_row = 24, .ws_col = 80, .ws_xpixel = 0, .ws_ypixel = 0};
     pid_ = ::forkpty(&fd_, nullptr, nullptr, &size);
     if (pid_ == 0) {
-      ::setenv("TERM", "xterm", 1);
+      ::setenv("TERM", kind, 1);
       ::execl(ROOST_PROGRAM, ROOST_PROGRAM, "top", target.c_str(), "--interval", "100ms", nullptr);
       ::_exit(127);
     }
@@ -114,6 +114,14 @@ TEST(TopProgramLive, FollowsTheServerSaysThatItIsGoneAndLeavesTheTerminalAsItWas
   terminal.type("q");
   EXPECT_EQ(terminal.wait(), 0);
   EXPECT_THAT(terminal.seen(), HasSubstr("\x1b[?25h\x1b[?1049l"));  // the cursor, and the screen that was there before
+}
+
+TEST(TopProgramLive, ADumbTerminalGetsOnePictureWithoutEscapes) {
+  Program echo(echo_arguments());
+  Terminal terminal(metrics_target(echo), "dumb");
+  EXPECT_EQ(terminal.wait(), 0);
+  EXPECT_THAT(terminal.seen(), HasSubstr("connections"));
+  EXPECT_THAT(terminal.seen(), Not(HasSubstr("\x1b")));
 }
 
 TEST(TopProgramLive, EndsAtControlC) {

@@ -45,11 +45,16 @@ double wall_s() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
+// A terminal that can be drawn on: a dumb one (an editor's, a log's) shows escape sequences as they are.
+bool is_drawable() {
+  const char* terminal = std::getenv("TERM");
+  return ::isatty(STDOUT_FILENO) != 0 && terminal != nullptr && std::string_view(terminal) != "dumb";
+}
+
 // Colours are for terminals that have them and people who want them (https://no-color.org).
 bool wants_colors() {
   const char* refused = std::getenv("NO_COLOR");
-  const char* terminal = std::getenv("TERM");
-  return (refused == nullptr || *refused == '\0') && terminal != nullptr && std::string_view(terminal) != "dumb";
+  return (refused == nullptr || *refused == '\0') && is_drawable();
 }
 
 int give_up(const TopOptions& options, const std::string& why) {
@@ -66,7 +71,7 @@ int print_once(const TopOptions& options) {
   if (!now) return give_up(options, now.error());
   const bool terminal = ::isatty(STDOUT_FILENO) != 0;
   const ViewOptions view{.columns = terminal ? screen_size().columns : 160,
-                         .colors = terminal && wants_colors(),
+                         .colors = wants_colors(),
                          .target = options.target,
                          .now_s = wall_s(),
                          .trouble = ""};
@@ -188,7 +193,7 @@ void add_top_command(CLI::App& app, int& exit_status) {
   CLI::App& top = *app.add_subcommand("top", "A live view of a running server, from its metrics endpoint");
   top.add_option("target", options->target, "Where its metrics are served, HOST:PORT")->required()->type_name("HOST:PORT");
   tools::add_parsed_option(top, "--interval", options->interval, &tools::parse_duration, "D", "2s", "Time between looks, 100ms or more");
-  top.add_flag("--once", options->once, "Print one picture and end; also when standard output is no terminal");
+  top.add_flag("--once", options->once, "Print one picture and end; also when standard output is no terminal, or a dumb one");
   top.add_option("--page", options->page, "Serve the same as a web page there, until Ctrl-C, and show nothing here")->type_name("HOST:PORT");
   top.footer("Keys: q quits. `roost echo --metrics HOST:PORT` serves its web page by itself: http://HOST:PORT/; that of another\n"
              "program is served by --page.\n"
@@ -220,7 +225,7 @@ void add_top_command(CLI::App& app, int& exit_status) {
     }
     RuntimeOptions runtime;
     runtime.workers = 1;
-    const bool live = !options->once && ::isatty(STDOUT_FILENO) != 0;
+    const bool live = !options->once && is_drawable();
     exit_status = run(runtime, [&] { return !options->page.empty() ? serve_page(*options) : live ? run_live(*options) : print_once(*options); });
   });
 }
