@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include <prometheus/counter.h>
 #include <prometheus/registry.h>
@@ -44,6 +45,14 @@ std::optional<double> value_of(const Families& families, std::string_view name, 
 
 Families collect() {
   return blocking([] { return runtime()->Collect(); });
+}
+
+// A connection over loopback: the end that dialled, and the one that was accepted.
+std::pair<Result<net::Conn>, Result<net::Conn>> connected_ends() {
+  auto listener = net::listen("tcp", "127.0.0.1:0");
+  if (!listener) return {fail(listener.error()), fail(listener.error())};
+  auto client = net::dial(*listener->local_endpoint(), Deadline::after(5s));
+  return {std::move(client), listener->accept()};
 }
 
 // Sends `request` and returns all that comes back; "<closed>" when nothing does.
@@ -92,11 +101,8 @@ TEST(MetricsTest, FibersAreCountedByWhatTheyWaitFor) {
 
 TEST(MetricsTest, ConnectionsAndBytesAreCounted) {
   run([] {
-    auto listener = net::listen("tcp", "127.0.0.1:0");
-    ASSERT_TRUE(listener);
     {
-      auto client = net::dial(*listener->local_endpoint(), Deadline::after(5s));
-      auto server = listener->accept();
+      auto [client, server] = connected_ends();
       ASSERT_TRUE(client && server);
       EXPECT_EQ(value_of(collect(), "roost_connections"), 2);
       ASSERT_TRUE(client->write("hello"));
@@ -127,10 +133,7 @@ TEST(MetricsTest, ConnectionsThatWaitWithoutAFiberAreCounted) {
     net::Conn conn_;
   };
   run([] {
-    auto listener = net::listen("tcp", "127.0.0.1:0");
-    ASSERT_TRUE(listener);
-    auto client = net::dial(*listener->local_endpoint(), Deadline::after(5s));
-    auto server = listener->accept();
+    auto [client, server] = connected_ends();
     ASSERT_TRUE(client && server);
     ASSERT_TRUE((new Session(std::move(*server)))->begin());
     EXPECT_EQ(value_of(collect(), "roost_connections_asleep"), 1);
