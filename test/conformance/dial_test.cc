@@ -439,6 +439,31 @@ ROOST_CASE(Dialling, TheControlHookRunsWhereItsCallerIs) {
   EXPECT_EQ(seen, caller);
 }
 
+// DI-17: also where both families are raced on fibers of the dial's own.
+ROOST_CASE(Dialling, TheControlHookSeesTheValuesOfItsCallersContext) {
+  struct RequestNumber {
+    int number;
+  };
+  const Server v4("127.0.0.1:0");
+  const Server v6("[::1]:0");
+  std::atomic<int> calls{0};
+  std::atomic<int> seen{0};
+  net::Dialer dialer;
+  dialer.fallback_delay = 0ns;
+  dialer.control = [&](int, std::string_view, std::string_view) -> Result<void> {
+    ++calls;
+    const auto* value = this_fiber::context().value<RequestNumber>();
+    if (value != nullptr && value->number == 17) ++seen;
+    return {};
+  };
+  with_context(with_value(Context::background(), RequestNumber{17}), [&] {
+    EXPECT_OK(dialer.dial("tcp", v4.at().to_string()));
+    EXPECT_OK(dialer.dial_any(std::array{v6.at(), v4.at()}));
+  });
+  EXPECT_GE(calls.load(), 2);
+  EXPECT_EQ(seen.load(), calls.load());
+}
+
 // DI-17: and under its caller's context, also where a race runs it on fibers of its own.
 ROOST_CASE(Dialling, TheControlHookSeesItsCallersContext) {
   const Server v4;
