@@ -13,7 +13,8 @@
 ## make setup                      only installs the Debian packages of scripts/packages.txt
 ## make clean                      removes build/
 ##
-## WEB=OFF leaves the charts of reports and pages out, for a machine that reaches no npm registry.
+## WEB=OFF leaves the charts of reports and pages out, for a machine that reaches no npm registry. TOOLS=OFF leaves the program
+## and the examples out, and their tests: the library alone. Either counts when a configuration is built for the first time.
 ## JOBS=N bounds the compilers run at once (default: one a core), TEST_JOBS=N the tests (default: 2). CTEST_ARGS chooses
 ## among the tests, e.g. CTEST_ARGS='-L sync': those in src/sync.
 
@@ -24,6 +25,7 @@ MAKEFLAGS += --no-builtin-rules
 
 CONNECTIONS ?= 100000
 export WEB ?= ON
+TOOLS ?= ON
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 # Tests open real sockets and watch the clock; more of them at once gains little and disturbs timing.
@@ -50,7 +52,7 @@ build/build.ninja: CMakePresets.json | setup
 	@touch $@
 
 build/%/build.ninja: CMakePresets.json | setup
-	cmake --preset $* -DROOST_WEB=$(WEB)
+	cmake --preset $* -DROOST_WEB=$(WEB) -DROOST_BUILD_TOOLS=$(TOOLS) -DROOST_BUILD_EXAMPLES=$(TOOLS)
 	@touch $@
 
 # Only the program and the rooms below it: who wants a demo does not wait for the tests to compile.

@@ -7,7 +7,9 @@ target_compile_options(roost_flags INTERFACE
   $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>
   # Stack walks of parked fibers follow frame pointers (src/arch/frame_walk.h).
   -fno-omit-frame-pointer
-  $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>)
+  $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>
+  # Clang names a deprecated function that GCC 12's own std::stable_sort calls (LLVM issue 76515). GCC looks for ours.
+  $<$<CXX_COMPILER_ID:Clang>:-Wno-deprecated-declarations>)
 if(ROOST_SANITIZE)
   target_compile_options(roost_flags INTERFACE -fsanitize=${ROOST_SANITIZE} -g)
   if(ROOST_SANITIZE MATCHES "address")
