@@ -41,7 +41,7 @@ void write_number(std::uint64_t value) noexcept {
 // "fiber 17 (accept)", with write(2) alone.
 void write_fiber(const Fiber& fiber) noexcept {
   base::write_stderr("fiber ");
-  write_number(fiber.id);
+  write_number(fiber.id.load(std::memory_order_relaxed));
   if (const char* name = fiber.name.load(std::memory_order_relaxed)) {
     base::write_stderr(" (");
     base::write_stderr(name);

@@ -112,7 +112,7 @@ class alignas(64) Fiber : public FiberHot, public time::Timer {
   const FiberProgram* program = nullptr;
   void* task = nullptr;
   std::atomic<const char*> name{nullptr};
-  std::uint64_t id = 0;
+  std::atomic<std::uint64_t> id{0};   // never used twice; a dump reads it while the fiber may end and another begin
   std::atomic<std::uintptr_t> joiner{0};  // a runtime::Waiter's bits
   void* locals = nullptr;             // fiber-local values; owned, freed when the fiber ends
   void (*locals_free)(void*) noexcept = nullptr;

@@ -172,7 +172,7 @@ class Collector {
     }
     const std::int64_t since = fiber.wait_since_ns.load(std::memory_order_relaxed);
     at->second.add(fiber.name.load(std::memory_order_relaxed), std::max<std::int64_t>(base::coarse_now_ns() - since, 0));
-    at->second.consider({&fiber, fiber.id, since}, options_.examples_max);
+    at->second.consider({&fiber, fiber.id.load(std::memory_order_relaxed), since}, options_.examples_max);
   }
 
   void add_running(FiberDump& dump) {
@@ -180,13 +180,14 @@ class Collector {
       Worker& worker = runtime_.worker(i);
       const Fiber* before = worker.current();
       if (before == nullptr) continue;
+      const std::uint64_t id = before->id.load(std::memory_order_relaxed);
+      const char* name = before->name.load(std::memory_order_relaxed);
       std::vector<void*> frames = capture_running_stack(worker);
-      const Fiber* fiber = worker.current();
       FiberGroup group{.state = "running", .count = 1};
-      if (fiber == before) {
-        const char* name = fiber->name.load(std::memory_order_relaxed);
+      // Nobody holds it: it may have ended meanwhile, and its control block be another fiber's, with an id of its own.
+      if (worker.current() == before && before->id.load(std::memory_order_relaxed) == id) {
         group.name = name == nullptr ? "" : name;
-        group.examples.push_back({.id = fiber->id, .name = group.name});
+        group.examples.push_back({.id = id, .name = group.name});
         if (frames.size() > frames_max_) frames.resize(frames_max_);
         // What was interrupted is named first; it is no return address.
         for (void* frame : frames) group.stack.push_back(base::describe_function(frame));
@@ -217,10 +218,11 @@ class Collector {
   void add_example(FiberGroup& group, const Candidate& candidate) {
     Fiber& fiber = *candidate.fiber;
     const Examination examination(fiber);
-    if (!examination || fiber.id != candidate.id || fiber.wait_since_ns.load(std::memory_order_relaxed) != candidate.since_ns) {
+    if (!examination || fiber.id.load(std::memory_order_relaxed) != candidate.id ||
+        fiber.wait_since_ns.load(std::memory_order_relaxed) != candidate.since_ns) {
       return;  // it has gone on
     }
-    FiberExample example{.id = fiber.id,
+    FiberExample example{.id = candidate.id,
                          .waited = nanoseconds(std::max<std::int64_t>(base::coarse_now_ns() - candidate.since_ns, 0))};
     if (const char* name = fiber.name.load(std::memory_order_relaxed)) example.name = name;
     const WaitReason reason = fiber.wait_reason.load(std::memory_order_relaxed);

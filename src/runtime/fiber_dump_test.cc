@@ -11,6 +11,8 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
+#include <map>
 #include <optional>
 #include <string>
 #include <thread>
@@ -200,6 +202,41 @@ TEST(FiberDump, ShowsWhatRunsWithItsStack) {
     }
     stop = true;
     spinner.join();
+  });
+}
+
+// A control block is used again at once, so what a dump reads of a running fiber may be its successor's by then.
+TEST(FiberDump, NeverMixesARunningFiberWithTheNextOneOnItsStack) {
+  RuntimeOptions options;
+  options.workers = 2;
+  options.detect_deadlock = false;  // a thread outside takes part
+  options.stuck_report_after = 0ms;
+  run(options, [] {
+    runtime::Runtime* runtime = runtime::Runtime::current();
+    std::atomic<bool> stop{false};
+    std::atomic<int> dumps{0};
+    std::vector<FiberExample> seen;
+    std::thread collector([&] {
+      while (!stop) {
+        for (FiberGroup& group : runtime::collect_fibers(*runtime, {}).groups) {
+          if (group.state == "running") std::ranges::move(group.examples, std::back_inserter(seen));
+        }
+        ++dumps;
+      }
+    });
+    std::map<std::uint64_t, std::string> names;
+    for (int i = 0; dumps < 30; ++i) {
+      const char* name = i % 2 == 0 ? "even" : "odd";
+      auto short_lived = go({.name = name}, [] {});
+      names[short_lived.id()] = name;
+      short_lived.join();
+    }
+    stop = true;
+    collector.join();
+    for (const FiberExample& example : seen) {
+      const auto at = names.find(example.id);
+      EXPECT_EQ(example.name, at == names.end() ? "main" : at->second) << "fiber " << example.id;
+    }
   });
 }
 

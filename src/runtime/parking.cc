@@ -313,7 +313,7 @@ namespace this_fiber {
 bool exists() noexcept { return runtime::current_fiber() != nullptr; }
 std::uint64_t id() noexcept {
   const detail::Fiber* self = runtime::current_fiber();
-  return self == nullptr ? 0 : self->id;
+  return self == nullptr ? 0 : self->id.load(std::memory_order_relaxed);
 }
 void set_name(const char* name) noexcept {
   if (detail::Fiber* self = runtime::current_fiber()) self->name.store(name, std::memory_order_relaxed);

@@ -106,7 +106,7 @@ void print_panic_detail() noexcept {
   if (fiber == nullptr) return;
   std::array<char, 128> text;
   const char* name = fiber->name.load(std::memory_order_relaxed);
-  std::snprintf(text.data(), text.size(), "  in fiber %llu (%s)\n", static_cast<unsigned long long>(fiber->id),
+  std::snprintf(text.data(), text.size(), "  in fiber %llu (%s)\n", static_cast<unsigned long long>(fiber->id.load(std::memory_order_relaxed)),
                 name == nullptr ? "unnamed" : name);
   base::write_stderr(text.data());
 }
@@ -231,14 +231,17 @@ void Runtime::report_stragglers() {
 void Runtime::admit(Fiber& fiber) noexcept {
   Worker* worker = current_worker();
   if (worker != nullptr) {
-    fiber.id = worker->next_fiber_id();
+    fiber.id.store(worker->next_fiber_id(), std::memory_order_relaxed);
     worker->counters.fibers_started.add();
   } else {
-    fiber.id = next_id_block_.fetch_add(1, std::memory_order_relaxed) + 1;
+    fiber.id.store(next_id_block_.fetch_add(1, std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     external_started_.fetch_add(1, std::memory_order_seq_cst);
   }
   fiber.home = nullptr;
-  if (options.pin_workers) fiber.home = worker != nullptr ? worker : &this->worker(static_cast<unsigned>(fiber.id % primary_count));
+  if (options.pin_workers) {
+    const std::uint64_t id = fiber.id.load(std::memory_order_relaxed);
+    fiber.home = worker != nullptr ? worker : &this->worker(static_cast<unsigned>(id % primary_count));
+  }
   fiber.flags.store(0, std::memory_order_relaxed);
   // seq_cst: cancel_all() stores stopping_ and then looks at `live`.
   fiber.live.store(true, std::memory_order_seq_cst);

@@ -106,7 +106,7 @@ bool fiber_ended(const Fiber* fiber) noexcept {
 }
 
 void* fiber_task(Fiber* fiber) noexcept { return fiber->task; }
-std::uint64_t fiber_id(const Fiber* fiber) noexcept { return fiber == nullptr ? 0 : fiber->id; }
+std::uint64_t fiber_id(const Fiber* fiber) noexcept { return fiber == nullptr ? 0 : fiber->id.load(std::memory_order_relaxed); }
 
 void release_fiber(Fiber* fiber) noexcept {
   // Acquire-release: the last one sees what the other did with the result. Alone already: no need to tell anybody.

@@ -119,7 +119,8 @@ std::vector<void*> capture_running_stack(Worker& worker) {
 
 std::string describe_fiber(const Fiber& fiber) {
   const char* name = fiber.name.load(std::memory_order_relaxed);
-  return name == nullptr ? fmt::format("fiber {}", fiber.id) : fmt::format("fiber {} ({})", fiber.id, name);
+  const std::uint64_t id = fiber.id.load(std::memory_order_relaxed);
+  return name == nullptr ? fmt::format("fiber {}", id) : fmt::format("fiber {} ({})", id, name);
 }
 
 Watchdog::Watchdog(Runtime& runtime) : runtime_(runtime) {
@@ -229,9 +230,10 @@ void Watchdog::look_at(Worker& worker, Seen& seen, std::int64_t now) {
 void Watchdog::report(Worker& worker, const Seen& seen, std::int64_t now) {
   const std::string stack = format_frames(capture_running_stack(worker));
   const Fiber* fiber = worker.current();
-  if (fiber == nullptr || fiber != seen.fiber) return;  // it went on in the meantime
+  // It went on in the meantime, or another fiber has its control block.
+  if (fiber == nullptr || fiber != seen.fiber || worker.counters.switches.get() != seen.switches) return;
   const char* name = fiber->name.load(std::memory_order_relaxed);
-  const StuckReport report{.fiber_id = fiber->id,
+  const StuckReport report{.fiber_id = fiber->id.load(std::memory_order_relaxed),
                            .fiber_name = name == nullptr ? "" : name,
                            .stuck_for = std::chrono::nanoseconds(now - seen.since_ns),
                            .stack = stack};
