@@ -102,8 +102,10 @@ std::string format_frames(std::span<void* const> frames) {
 std::vector<void*> capture_running_stack(Worker& worker) {
   install_capture();
   std::lock_guard lock(capture.mutex);
+  const pthread_t thread = worker.thread_id();
+  if (thread == 0) return {};
   capture.state.store(1, std::memory_order_release);
-  if (::pthread_kill(worker.thread_id(), capture_signal()) != 0) return {};
+  if (::pthread_kill(thread, capture_signal()) != 0) return {};
   for (int tries = 0; tries < 200; ++tries) {
     if (capture.state.load(std::memory_order_acquire) == 2) {
       capture.state.store(0, std::memory_order_relaxed);

@@ -55,9 +55,9 @@ void Worker::join_thread() {
 
 void Worker::thread_main() {
   this_threads_worker = this;
-  pthread_ = ::pthread_self();
-  if (clockid_t clock = 0; ::pthread_getcpuclockid(pthread_, &clock) == 0) cpu_clock_.store(clock, std::memory_order_relaxed);
-  ::pthread_setname_np(pthread_, ("roost-" + std::to_string(index_)).c_str());
+  pthread_.store(::pthread_self(), std::memory_order_relaxed);
+  if (clockid_t clock = 0; ::pthread_getcpuclockid(::pthread_self(), &clock) == 0) cpu_clock_.store(clock, std::memory_order_relaxed);
+  ::pthread_setname_np(::pthread_self(), ("roost-" + std::to_string(index_)).c_str());
   // The default slack of 50 us would be added to every sleep.
   ::prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
   FaultStack fault_stack;
@@ -67,7 +67,7 @@ void Worker::thread_main() {
   pthread_attr_t attributes;
   void* stack_low = nullptr;
   std::size_t stack_bytes = 0;
-  if (::pthread_getattr_np(pthread_, &attributes) == 0) {
+  if (::pthread_getattr_np(::pthread_self(), &attributes) == 0) {
     ::pthread_attr_getstack(&attributes, &stack_low, &stack_bytes);
     ::pthread_attr_destroy(&attributes);
   }

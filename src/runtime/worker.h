@@ -171,7 +171,8 @@ class Worker {
   std::atomic<bool> asleep{false};    // in the poller, or about to be
   std::atomic<std::uint32_t> descriptors{0};  // registered with this worker's poller
   [[nodiscard]] poll::Backend& poller() noexcept { return *poller_; }
-  [[nodiscard]] pthread_t thread_id() const noexcept { return pthread_; }
+  // 0 before its thread has started. Any thread.
+  [[nodiscard]] pthread_t thread_id() const noexcept { return pthread_.load(std::memory_order_relaxed); }
   // Processor time of the worker's thread; 0 before it has started.
   [[nodiscard]] std::int64_t cpu_ns() const noexcept;
   [[nodiscard]] bool has_thread() const noexcept { return thread_.joinable(); }
@@ -232,7 +233,7 @@ class Worker {
   std::atomic<bool> woken_to_search_{false}; // set by Runtime::wake_one()
 
   std::thread thread_;
-  pthread_t pthread_{};
+  std::atomic<pthread_t> pthread_{0};
   std::atomic<clockid_t> cpu_clock_{CLOCK_REALTIME};  // of the thread; that one: it has not started
 };
 
