@@ -13,8 +13,8 @@
 ## make setup                      only installs the Debian packages of scripts/packages.txt
 ## make clean                      removes build/
 ##
-## WEB=OFF leaves the charts of reports and pages out, for a machine that reaches no npm registry. TOOLS=OFF leaves the program
-## and the examples out, and their tests: the library alone. Either counts when a configuration is built for the first time.
+## WEB=OFF leaves the charts of reports and pages out, for a machine that reaches no npm registry. TOOLS=OFF keeps
+## asan, tsan and clang to the library and its tests. Either counts when a configuration is built for the first time.
 ## JOBS=N bounds the compilers run at once (default: one a core), TEST_JOBS=N the tests (default: 2). CTEST_ARGS chooses
 ## among the tests, e.g. CTEST_ARGS='-L sync': those in src/sync.
 

@@ -302,7 +302,7 @@ void PollDesc::withdraw(Direction direction, std::uint64_t fiber_word, std::uint
   words_[index_of(direction)].compare_exchange_strong(fiber_word, state, std::memory_order_acq_rel);
 }
 
-void PollDesc::post_edge(Direction direction, bool is_hangup) noexcept {
+void PollDesc::post_edge(Direction direction, bool is_hangup, bool is_doubtful) noexcept {
   std::atomic<std::uint64_t>& word = words_[index_of(direction)];
   std::uint64_t old = word.load(std::memory_order_relaxed);
   std::uint64_t next;
@@ -315,6 +315,8 @@ void PollDesc::post_edge(Direction direction, bool is_hangup) noexcept {
   if (is_sleeper(old)) {
     runtime::Runtime::note_sleeper_woken();
     auto* sleeper = reinterpret_cast<Sleeper*>(old & ~sleeper_tag);
+    // Looked at only now that nobody else can wake it: else it might be woken, read it all and sleep again in between.
+    if (is_doubtful && sleep(*sleeper)) return;
     sleeper->wake(*sleeper);
   } else {
     runtime::unpark(reinterpret_cast<Fiber*>(old));
@@ -351,14 +353,6 @@ bool PollDesc::take_sleeper() noexcept {
   if (!is_sleeper(old) || !word.compare_exchange_strong(old, is_state, std::memory_order_acq_rel)) return false;
   runtime::Runtime::note_sleeper_woken();
   return true;
-}
-
-// The poller may report what was so when the event was queued, and by now somebody has read it all: then a sleeper sleeps on. An
-// event of an earlier life may look at a number that is another's by now, but its sleeper is gone already, so it does no harm.
-bool PollDesc::is_stale(const poll::Event& event) const noexcept {
-  if (!is_sleeper(words_[index_of(Direction::read)].load(std::memory_order_acquire))) [[likely]] return false;
-  if (event.writable && event.hangup) return false;  // an end, an error, or a watch that came to an end
-  return !has_something_to_read(fd());
 }
 
 // --- deadlines -----------------------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ struct PollDescHot {
   std::atomic<std::uint64_t> words_[2];
   std::atomic<std::int64_t> deadlines_ns_[2];
   std::atomic<std::int64_t> armed_ns_{base::never_ns};  // when the timer fires; never_ns: not armed. Stored under timer_lock_
-  std::atomic<int> fd_{-1};                         // atomic for is_stale() alone, which an event of an earlier life may call
+  std::atomic<int> fd_{-1};                         // atomic: also looked at by whoever describes fibers
   std::atomic<std::uint32_t> generation_{0};
   const std::uint32_t slot_;
   std::uint16_t worker_ = 0;                        // whose poller watches it
@@ -175,9 +175,10 @@ class alignas(64) PollDesc : private PollDescHot, public time::Timer {
   }
   bool set_idle_timeout(std::int64_t span_ns) noexcept;
 
-  // The poller's report, and whether it may be out of date (Backend::reports_late()). Any worker.
+  // The poller's report, and whether it may be out of date: what it tells of may have been read since, and then a sleeper sleeps
+  // on. Any worker. "Writable" and "hangup" at once is an end, an error, or a watch that came to an end: always news.
   void on_event(const poll::Event& event, bool is_late) noexcept {
-    if (event.readable && !(is_late && is_stale(event))) post_edge(Direction::read, event.hangup);
+    if (event.readable) post_edge(Direction::read, event.hangup, is_late && !(event.writable && event.hangup));
     if (event.writable && !is_known_writable()) post_edge(Direction::write, false);
   }
   // Brings what on_event() will touch of this state, and then of the fiber that waits to read, nearer.
@@ -251,8 +252,8 @@ class alignas(64) PollDesc : private PollDescHot, public time::Timer {
   void wake_waiter(Direction direction, std::uint64_t word) noexcept;
   [[nodiscard]] bool has_sleeper() const noexcept { return is_sleeper(words_[0].load(std::memory_order_relaxed)); }
   static constexpr bool is_sleeper(std::uint64_t word) noexcept { return (word & (is_state | sleeper_tag)) == sleeper_tag; }
-  void post_edge(Direction direction, bool is_hangup) noexcept;
-  [[nodiscard]] bool is_stale(const poll::Event& event) const noexcept;
+  // `is_doubtful`: a sleeper that has nothing to read sleeps on.
+  void post_edge(Direction direction, bool is_hangup, bool is_doubtful = false) noexcept;
   void withdraw(Direction direction, std::uint64_t fiber_word, std::uint64_t state) noexcept;
   [[nodiscard]] std::int64_t limit_ns(Direction direction) const noexcept {
     std::int64_t limit = deadlines_ns_[static_cast<int>(direction)].load(std::memory_order_seq_cst);

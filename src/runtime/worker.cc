@@ -245,7 +245,8 @@ std::size_t Worker::poll(Worker& owner, std::int64_t until_ns) noexcept {
   }
   counters.polls.add();
   counters.poll_events.add(count);
-  dispatch_events(std::span(events).first(count), count > 0 && owner.poller_->reports_late());
+  // Beside other workers every report may be late: what an event tells of, they may read before its turn comes below.
+  dispatch_events(std::span(events).first(count), count > 0 && (runtime_.worker_count() > 1 || owner.poller_->reports_late()));
   return count + owner.timers.expire(now);
 }
 
