@@ -340,7 +340,7 @@ TEST_P(SyncTest, SY04_AWaitGroupReleasesAllAtZeroAndNoneBefore) {
       second.add(count);
       Chan<bool> left(count);
       for (int i = 0; i < count; ++i) {
-        go([&] {
+        go([&, left] {  // a handle of its own: the test drops its own as soon as the last value has come
           first.done();
           second.wait();
           EXPECT_TRUE(left.send(true));
