@@ -97,7 +97,20 @@ inline void echo(io::Stream& conn) {
   }
 }
 
-// Copies `bytes`, written in pieces, from one connection through another; true if they came whole.
+// What a long stream carries: bytes that tell where they belong. The period is a prime, so that whatever is lost, doubled or
+// comes in another order in units of pages or pieces is seen. `at` is where in the stream, `bytes` at most `pattern_bytes_max`.
+inline constexpr std::size_t pattern_bytes_max = 5 << 20;
+inline std::span<const std::byte> pattern_at(std::uint64_t at, std::size_t bytes) {
+  constexpr std::size_t period = 251;
+  static const std::vector<std::byte> pattern = [] {
+    std::vector<std::byte> made(pattern_bytes_max + period);
+    for (std::size_t i = 0; i < made.size(); ++i) made[i] = static_cast<std::byte>(i % period);
+    return made;
+  }();
+  return std::span(pattern).subspan(at % period, bytes);
+}
+
+// Copies `bytes`, written in pieces, from one connection through another; true if each came, in its place.
 inline bool copy_through(Pair in, Pair out, std::size_t bytes, std::size_t piece_bytes) {
   auto copying = go([&] {
     auto copied = io::copy(out.client, in.server);
@@ -106,27 +119,22 @@ inline bool copy_through(Pair in, Pair out, std::size_t bytes, std::size_t piece
   });
   auto sending = go([&] {
     std::vector<std::byte> piece(piece_bytes);
-    std::uint64_t sum = 0;
     for (std::size_t at = 0; at < bytes; at += piece.size()) {
       piece.resize(std::min(piece_bytes, bytes - at));
-      for (std::size_t i = 0; i < piece.size(); i += 61) {
-        piece[i] = static_cast<std::byte>(at + i * 31);
-        sum += static_cast<std::uint64_t>(piece[i]);
-      }
+      std::ranges::copy(pattern_at(at, piece.size()), piece.begin());
       if (!in.client.write(piece)) break;
-      for (std::size_t i = 0; i < piece.size(); i += 61) piece[i] = std::byte{0};
+      std::ranges::fill(piece, std::byte{0xff});  // nothing of it is taken any more; the pattern has no such byte
     }
     static_cast<void>(in.client.close_write());
-    return sum;
   });
   std::vector<std::byte> buffer(1 << 20);
-  std::uint64_t sum = 0;
   std::uint64_t got_bytes = 0;
+  bool same = true;
   for (auto got = out.server.read(buffer); got && *got > 0; got = out.server.read(buffer)) {
+    same = same && std::ranges::equal(std::span(buffer).first(*got), pattern_at(got_bytes, *got));
     got_bytes += *got;
-    for (std::size_t i = 0; i < *got; ++i) sum += static_cast<std::uint64_t>(buffer[i]);
   }
-  const bool same = sum == sending.join();
+  sending.join();
   return copying.join().value_or(0) == bytes && got_bytes == bytes && same;
 }
 
