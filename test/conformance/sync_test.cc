@@ -1,4 +1,5 @@
 // Locks and groups: SY-01 SY-03 SY-04 SY-05 SY-07 SY-08 SY-10 SY-12 SY-13 and their neighbours.
+#include <algorithm>
 #include <array>
 #include <map>
 #include <mutex>
@@ -338,19 +339,24 @@ TEST_P(SyncTest, SY04_AWaitGroupReleasesAllAtZeroAndNoneBefore) {
     for (int round = 0; round < 8; ++round) {
       first.add(count);
       second.add(count);
+      std::array<Whereabouts, count> waiters;
       Chan<bool> left(count);
-      for (int i = 0; i < count; ++i) {
+      for (auto& waiter : waiters) {
         go([&, left] {  // a handle of its own: the test drops its own as soon as the last value has come
+          waiter.here();
           first.done();
           second.wait();
           EXPECT_TRUE(left.send(true));
         }).detach();
       }
       first.wait();
-      for (int i = 0; i < count; ++i) {
-        EXPECT_FALSE(left.try_receive()) << "the second group is not done yet";
+      for (const auto& waiter : waiters) ASSERT_TRUE(waiter.parks(WaitReason::wait_group));
+      for (int i = 1; i < count; ++i) {
         second.done();
+        for (const auto& waiter : waiters) EXPECT_TRUE(waiter.is_parked(WaitReason::wait_group)) << "woken before its time";
+        EXPECT_FALSE(left.try_receive()) << "the second group is not done yet";
       }
+      second.done();
       for (int i = 0; i < count; ++i) EXPECT_TRUE(left.receive().has_value());
     }
   });
@@ -438,27 +444,29 @@ TEST_P(SyncTest, SY07_ASignalWakesExactlyOne) {
     Mutex mutex;
     Cond cond;
     constexpr int count = 2;
-    Chan<bool> running(count);
+    std::array<Whereabouts, count> waiters;
     Chan<bool> awake(count);
     WaitGroup group;  // the last one still unlocks when it has been heard of
-    for (int i = 0; i < count; ++i) {
+    for (auto& waiter : waiters) {
       group.go([&] {
         std::unique_lock lock(mutex);
-        EXPECT_TRUE(running.send(true));
+        waiter.here();
         EXPECT_TRUE(cond.wait(lock));
         EXPECT_TRUE(awake.send(true));
       });
     }
-    for (int i = 0; i < count; ++i) EXPECT_TRUE(running.receive().has_value());
+    for (const auto& waiter : waiters) ASSERT_TRUE(waiter.parks(WaitReason::condition));
     for (int i = 0; i < count; ++i) {
       EXPECT_FALSE(awake.try_receive());
       {
         std::lock_guard lock(mutex);
         cond.notify_one();
       }
+      // Who was woken waits for the mutex, runs or has ended: for the condition it waits no more.
+      EXPECT_EQ(std::ranges::count_if(waiters, [](const auto& waiter) { return waiter.is_parked(WaitReason::condition); }),
+                count - 1 - i)
+          << "one signal, one fiber";
       EXPECT_TRUE(awake.receive().has_value());
-      static_cast<void>(sleep_for(1ms));
-      EXPECT_FALSE(awake.try_receive()) << "one signal, one fiber";
     }
     group.wait();
     cond.signal();  // nobody waits: lost, as it should be
@@ -489,6 +497,33 @@ TEST_P(SyncTest, SY07_FibersAreWokenInTheOrderInWhichTheyCame) {
       cond.notify_one();
     }
     EXPECT_EQ(awake.receive().value(), count - 1);
+    group.wait();
+  });
+}
+
+// SY-07
+TEST_P(SyncTest, SY07_OfSeveralThatWaitTheFirstIsWokenFirst) {
+  on_workers([] {
+    Mutex mutex;
+    Cond cond;
+    constexpr int count = 10;
+    std::array<Whereabouts, count> waiters;
+    Chan<int> awake;
+    WaitGroup group;
+    for (int i = 0; i < count; ++i) {
+      auto& waiter = waiters[static_cast<std::size_t>(i)];
+      group.go([&, i] {
+        std::unique_lock lock(mutex);
+        waiter.here();
+        EXPECT_TRUE(cond.wait(lock));
+        EXPECT_TRUE(awake.send(i));
+      });
+      ASSERT_TRUE(waiter.parks(WaitReason::condition));
+    }
+    for (int i = 0; i < count; ++i) {
+      cond.notify_one();
+      EXPECT_EQ(awake.receive().value(), i);
+    }
     group.wait();
   });
 }
