@@ -26,7 +26,7 @@ ROOST_CASE(Listening, OneAddressHasOneListener) {
                                          {"tcp6", ":0"},
                                          {"tcp6", "[::1]:0"},
                                          {"unix", fresh_path()},
-                                         {"unixpacket", "@roost-li-01"}}) {
+                                         {"unixpacket", "@" + fresh_path()}}) {
     auto first = must(net::listen(network, address));
     const auto where = must(first.local_address());
     if (where.is_ip()) {
