@@ -1,6 +1,7 @@
 // Contexts: CX-01 CX-02 CX-03 CX-04 CX-06 CX-09 CX-10 CX-11 CX-12 CX-13 and their neighbours.
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <memory>
@@ -113,16 +114,18 @@ TEST_P(ContextTest, CX02_CancelingAChildLeavesTheParentAloneAndNothingBehind) {
     expect_done(child, Errc::canceled);
     expect_live(parent);
     // Made, dropped or canceled, and gone: else each round would leave something behind and be visited by the last cancel.
-    std::weak_ptr<int> watched;
+    std::vector<std::weak_ptr<int>> watched;
     for (int i = 0; i < 1'000; ++i) {
       auto token = std::make_shared<int>(i);
-      watched = token;
+      watched.push_back(token);
       auto [one, cancel_one] = with_timeout(with_value(parent, std::move(token)), 1h);
       if (i % 2 == 0) cancel_one();
     }
-    EXPECT_TRUE(watched.expired()) << "a dropped context is freed although its parent lives";
+    EXPECT_TRUE(std::ranges::all_of(watched, [](const auto& one) { return one.expired(); }))
+        << "a dropped context is freed although its parent lives";
     EXPECT_EQ(runtime_stats().timers, 0u) << "and its timer is stopped";
-    cancel();
+    cancel(std::make_error_code(std::errc::io_error));
+    EXPECT_EQ(child.cause(), Errc::canceled) << "what has ended does not end again with its parent";
   });
 }
 
@@ -209,10 +212,16 @@ TEST_P(ContextTest, CX06_AChildCanceledBecauseItsParentIsDoneDoesNotDeadlock) {
     for (int i = 0; i < rounds(500); ++i) {
       auto [parent, cancel] = with_cancel({});
       auto [child, cancel_child] = with_cancel(parent);
-      auto watching = go([parent, cancel_child] {
+      Whereabouts watcher;
+      auto watching = go([&, parent, cancel_child] {
+        watcher.here();
         EXPECT_TRUE(parent.wait());
         cancel_child();
       });
+      // Half of the time it waits already, and is woken in the middle of the parent's end.
+      if (i % 2 == 0) {
+        ASSERT_TRUE(watcher.parks(WaitReason::channel_receive));
+      }
       cancel();
       EXPECT_TRUE(child.wait(Deadline::after(10s)));
       watching.join();
@@ -366,6 +375,18 @@ TEST_P(ContextTest, CX13_APassedDeadlineIsATimeOut) {
     EXPECT_FALSE(is_timeout(canceled.error()));
     EXPECT_EQ(canceled.error(), std::errc::operation_canceled);
   });
+}
+
+TEST(ContextDeathTest, ADeadlineWithoutARuntimeIsTold) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(static_cast<void>(with_timeout({}, 1h)), "needs a running runtime");
+  // Nor is the runtime that has been any help.
+  EXPECT_DEATH(
+      {
+        run([] {});
+        std::thread([] { static_cast<void>(with_timeout({}, 1h)); }).join();
+      },
+      "needs a running runtime");
 }
 
 // --- running under a context ---------------------------------------------------------------------------------------

@@ -17,8 +17,8 @@
 //
 // A Context is a handle of 8 bytes, shared by copying; the default one is the background: never done, without a deadline, without
 // values. Making one from a parent is one allocation. All of it may be used from any fiber or thread; a deadline needs a running
-// runtime. When the last handle is dropped, a context's timer is stopped and it leaves its parent: forgetting to cancel
-// leaks nothing.
+// runtime; made where none runs, or none runs any more, it ends the process with a message. When the last handle is dropped, a
+// context's timer is stopped and it leaves its parent: forgetting to cancel leaks nothing.
 #pragma once
 
 #include <chrono>

@@ -80,14 +80,14 @@ class Timer {
   // No timer: stop() is false, the channel null, reset() misuse.
   Timer() noexcept = default;
   // Fires `span` from now; at once if that is zero or less. When the last handle and the last copy of the channel are
-  // dropped, it is stopped.
+  // dropped, it is stopped. Misuse outside a running runtime, as on a thread that outlives roost::run(): ends the process.
   explicit Timer(std::chrono::nanoseconds span) : handle_(detail::TimerHandle::make(nullptr)) {
     handle_.start(detail::when_after(span), 0);
   }
 
   // True: it will not fire. False: it has fired, or was stopped before; a function it started may still run.
   bool stop() noexcept { return handle_ && handle_.stop(); }
-  // Fires `span` from now instead, whether it has fired or not. Returns what stop() would have.
+  // Fires `span` from now instead, whether it has fired or not. Returns what stop() would have. Needs a runtime, as above.
   bool reset(std::chrono::nanoseconds span) noexcept {
     if (!handle_) detail::misuse("reset of a Timer that was never made");
     return handle_.start(detail::when_after(span), 0);
