@@ -1,10 +1,14 @@
 #include "runtime/stack_arena.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
+#include <charconv>
 #include <new>
+#include <system_error>
 
 #include "base/clock.h"
 #include "runtime/debug_description.h"
@@ -17,6 +21,20 @@ namespace roost::runtime {
 namespace {
 
 constexpr std::size_t canary_words = 8;
+
+// How many stacks mprotect may guard: each page splits a mapping in two more. The last third of what the kernel allows is left to
+// the rest of the program, and to the regions of further stacks, as without mappings not even malloc goes on.
+std::uint32_t protected_guards_max() noexcept {
+  constexpr std::uint32_t kernel_default = 65'530;
+  char text[24] = {};
+  const int fd = ::open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return kernel_default / 3;
+  const ssize_t bytes = ::read(fd, text, sizeof text - 1);
+  ::close(fd);
+  std::uint32_t count = 0;
+  if (bytes <= 0 || std::from_chars(text, text + bytes, count).ec != std::errc()) count = kernel_default;
+  return count / 3;
+}
 
 }  // namespace
 
@@ -122,8 +140,10 @@ bool StackArena::install_guard(std::byte* page) noexcept {
     guard_kind_.store(1, std::memory_order_relaxed);
   }
   if (guard_kind_.load(std::memory_order_relaxed) == 1) {
-    if (::mprotect(page, page_bytes, PROT_NONE) == 0) return true;
-    guard_kind_.store(2, std::memory_order_relaxed);  // vm.max_map_count is reached
+    static const std::uint32_t guards_max = protected_guards_max();
+    const bool allowed = protected_guards_.fetch_add(1, std::memory_order_relaxed) < guards_max;
+    if (allowed && ::mprotect(page, page_bytes, PROT_NONE) == 0) return true;
+    guard_kind_.store(2, std::memory_order_relaxed);
     canaries_.store(true, std::memory_order_relaxed);
   }
   return true;

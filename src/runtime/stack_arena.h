@@ -2,7 +2,7 @@
 //
 // Stacks are carved out of large reserved regions that are never unmapped. Each has a guard page below it: by
 // MADV_GUARD_INSTALL (Linux 6.13), which splits no mapping, so that a million guarded stacks need no sysctl; on older
-// kernels by mprotect while vm.max_map_count allows, and after that by a canary that park() checks (has_canaries()).
+// kernels by mprotect, for a third of vm.max_map_count stacks, and after that by a canary that park() checks (has_canaries()).
 // Pages are committed by the kernel on first touch. Free stacks are kept hot, last in first out; trim() gives the pages
 // of those that were long unused back.
 //
@@ -94,6 +94,7 @@ class StackArena {
   std::atomic<std::size_t> region_count_{0};
   std::atomic<std::uint64_t> carved_total_{0};
   std::atomic<int> guard_kind_{0};                  // 0 MADV_GUARD_INSTALL, 1 mprotect, 2 canary
+  std::atomic<std::uint32_t> protected_guards_{0};  // by mprotect
   std::atomic<bool> canaries_{false};
 };
 

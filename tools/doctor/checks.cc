@@ -51,7 +51,7 @@ constexpr Check checks[] = {
      "The most that a program may ask for with SO_SNDBUF; no limit on TCP's own sizing.", "", judge_wmem_max},
     {"max-map-count", Group::memory, "vm.max_map_count",
      "Mappings a process may have. A guard page made by mprotect splits one mapping into three.",
-     "2 x N / processes + 1,000 where MADV_GUARD_INSTALL is missing", judge_max_map_count},
+     "3 x N / processes + 1,000 where MADV_GUARD_INSTALL is missing", judge_max_map_count},
     {"overcommit", Group::memory, "vm.overcommit_memory",
      "Stacks reserve 64 KiB of address space each and touch one page of it. Mode 2 counts what is reserved.",
      "N x 64 KiB of commit space in mode 2", judge_overcommit},

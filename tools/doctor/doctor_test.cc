@@ -465,7 +465,7 @@ TEST(doctor, without_guard_install_the_mapping_count_bounds_guarded_stacks) {
   auto on_demand = million();
   on_demand.handler = Handler::on_demand;
   EXPECT_EQ(verdict_of(machine, on_demand, "max-map-count"), Verdict::ok);
-  machine.set_sysctl("vm.max_map_count", "2100000");
+  machine.set_sysctl("vm.max_map_count", "3100000");
   EXPECT_EQ(verdict_of(machine, million(), "max-map-count"), Verdict::ok);
 }
 

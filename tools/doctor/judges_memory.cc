@@ -174,14 +174,14 @@ Finding judge_max_map_count(const Context& c) {
     return finding;
   }
   const auto processes = c.ask.processes != 0 ? c.ask.processes : processes_needed(c.system, c.ask).value_or(1);
-  const auto need = 2 * ceil_div(c.ask.connections, processes) + 1'000;
+  const auto need = 3 * ceil_div(c.ask.connections, processes) + 1'000;
   finding.need = with_commas(need);
-  finding.because = fmt::format("2 mappings x {} guarded stacks a process + 1,000",
+  finding.because = fmt::format("2 mappings x {} guarded stacks a process, of which they use two thirds, + 1,000",
                                 with_commas(ceil_div(c.ask.connections, processes)));
   if (*value >= need) return finding;
   finding.verdict = probe == Probe::unknown ? Verdict::unknown : Verdict::advice;
   finding.effect = fmt::format("Stacks beyond the first {} of a process have a canary instead of a guard page.",
-                               with_commas(*value / 2));
+                               with_commas(*value / 3));
   mend_sysctl(finding, "vm.max_map_count", fmt::to_string(round_up_nicely(need)));
   return finding;
 }
