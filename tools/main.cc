@@ -2,11 +2,15 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string>
+#include <system_error>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+
+#include <roost/runtime.h>
 
 #include "tools/cases/cases.h"
 #ifdef ROOST_HAVE_DOCTOR
@@ -33,6 +37,21 @@ int report(CLI::App& app, const CLI::ParseError& error, const std::string& first
   return 2;
 }
 
+// A poller that the environment asks for and that cannot be had, as io_uring in many containers: told of once and here, since
+// otherwise each process of a command would end by an exception.
+bool has_wanted_poller() {
+  if (std::getenv("ROOST_POLLER") == nullptr) return true;
+  try {
+    roost::RuntimeOptions options;
+    options.workers = 1;
+    roost::run(options, [] {});
+    return true;
+  } catch (const std::system_error& error) {
+    fmt::print(stderr, "{}; unset ROOST_POLLER to use epoll\n", error.what());
+    return false;
+  }
+}
+
 // What was printed and did not arrive must not look like success in a script: `roost doctor --json > report`, and the disk is full.
 // A reader that has left (a pipe into head) has what it wants.
 int flush_output() {
@@ -52,6 +71,8 @@ int main(int argc, char** argv) {
   app.name("roost");
   app.require_subcommand(1);
   app.set_version_flag("--version", "roost " ROOST_VERSION);
+
+  if (!has_wanted_poller()) return 2;
 
   int exit_status = 0;
   roost::echo::add_echo_command(app, exit_status);

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <system_error>
 
 #include <roost/go.h>
@@ -66,8 +67,13 @@ unsigned default_workers() {
 RuntimeOptions resolved(RuntimeOptions options) {
   if (options.workers == 0) options.workers = default_workers();
   if (options.poller == PollerKind::automatic) {
-    const char* wanted = std::getenv("ROOST_POLLER");
-    options.poller = wanted != nullptr && std::strcmp(wanted, "io_uring") == 0 ? PollerKind::io_uring : PollerKind::epoll;
+    const char* set = std::getenv("ROOST_POLLER");
+    const std::string_view wanted = set == nullptr ? "epoll" : set;
+    if (wanted != "epoll" && wanted != "io_uring") {
+      throw std::system_error(std::make_error_code(std::errc::invalid_argument),
+                              fmt::format("roost: ROOST_POLLER={} is no poller; write epoll or io_uring", wanted));
+    }
+    options.poller = wanted == "io_uring" ? PollerKind::io_uring : PollerKind::epoll;
   }
   return options;
 }

@@ -438,6 +438,25 @@ TEST(Runtime, ASteppedClockWakesSleepersWithoutTimePassing) {
   });
 }
 
+TEST(Runtime, AnUnknownPollerOfTheEnvironmentIsNamed) {
+  const char* before = std::getenv("ROOST_POLLER");
+  const std::string kept = before == nullptr ? "" : before;
+  ::setenv("ROOST_POLLER", "epol", 1);
+  std::string said;
+  try {
+    run([] {});
+  } catch (const std::system_error& error) {
+    said = error.what();
+  }
+  if (before == nullptr) {
+    ::unsetenv("ROOST_POLLER");
+  } else {
+    ::setenv("ROOST_POLLER", kept.c_str(), 1);
+  }
+  EXPECT_THAT(said, testing::HasSubstr("ROOST_POLLER=epol"));
+  EXPECT_EQ(run([] { return 7; }), 7) << "the next one starts";
+}
+
 TEST(Runtime, CanBeStartedAgainAfterItEnded) {
   for (int i = 0; i < 20; ++i) {
     EXPECT_EQ(run([i] { return go([i] { return i; }).join(); }), i);

@@ -261,6 +261,16 @@ TEST_P(ProgramBadInput, IsOneLineWithTheRemedyAndStatus2) {
   EXPECT_THAT(program.err(), HasSubstr(GetParam().says));
 }
 
+TEST(ProgramBadEnvironment, APollerThatIsNoneIsOneLineAndStatus2) {
+  ::setenv("ROOST_POLLER", "iouring", 1);
+  Program program({"echo", "--listen", "127.0.0.1:0", "--processes", "3"});
+  ::unsetenv("ROOST_POLLER");
+  EXPECT_EQ(program.wait(), 2);
+  EXPECT_EQ(program.out(), "");
+  EXPECT_EQ(count_lines(program.err()), 1u) << program.err();
+  EXPECT_THAT(program.err(), HasSubstr("ROOST_POLLER=iouring is no poller; write epoll or io_uring"));
+}
+
 TEST(ProgramHelp, ListsEveryOption) {
   Program echo({"echo", "--help"});
   EXPECT_EQ(echo.wait(), 0);

@@ -115,7 +115,7 @@ Finding judge_io_uring(const Context& c) {
   const auto disabled = c.system.number(sysctl_path("kernel.io_uring_disabled"));
   const auto probe = c.system.io_uring();
   Finding finding;
-  finding.because = "epoll is the default back end; only --backend io_uring needs this.";
+  finding.because = "epoll is the default back end; only ROOST_POLLER=io_uring needs this.";
   switch (probe) {
     case Probe::yes:
       finding.value = "works";
