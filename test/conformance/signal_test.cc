@@ -50,6 +50,10 @@ TEST_P(SignalTest, SG01_AStoppedSetGetsNothingMoreAndOthersGoOn) {
       static_cast<void>(set.wait(Deadline::after(1us)));
       EXPECT_EQ(set.wait(Deadline::past()).error(), std::errc::timed_out);
       set.stop();
+      // What is sent after the stop it certainly does not get.
+      EXPECT_EQ(::kill(::getpid(), SIGUSR1), 0);
+      EXPECT_EQ(other.wait(Deadline::after(10s)).value(), SIGUSR1);
+      EXPECT_EQ(set.wait(Deadline::past()).error(), std::errc::timed_out);
     }
   });
   expect_disposition(SIGUSR1, SIG_DFL);
