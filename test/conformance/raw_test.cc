@@ -199,6 +199,47 @@ TEST(RawPoller, AWakeFromAnotherThreadEndsALongWait) {
   }
 }
 
+// NP-05: a socket is read though every thread computes, until just that has happened.
+TEST(RawPoller, AReadySocketIsServedAlthoughEveryThreadComputes) {
+  for (const PollerKind kind : {PollerKind::epoll, PollerKind::io_uring}) {
+    if (opening_error(kind)) continue;
+    for (const unsigned workers : {1u, 2u}) {
+      RuntimeOptions options;
+      options.workers = workers;
+      options.poller = kind;
+      options.stuck_report_after = 0ms;  // it is meant to be so
+      std::atomic<bool> served{false};
+      run(options, [&] {
+        auto [client, server] = tcp_pair();
+        auto reader = go([&, &conn = client] {
+          EXPECT_EQ(conn.read(room).value_or(0), 1u);
+          served = true;
+        });
+        ASSERT_TRUE(reading());
+        std::atomic<unsigned> computing{0};
+        const auto compute = [&] {
+          ++computing;
+          for (const auto start = now(); !served && since(start) < 20s;) {
+          }
+          EXPECT_TRUE(served) << workers << " workers, poller " << static_cast<int>(kind);
+        };
+        // Written by a thread of its own, once nobody is left to look after the poller.
+        std::thread writer([&, fd = must(server.duplicate())] {
+          while (computing < workers) std::this_thread::yield();
+          EXPECT_EQ(::send(fd, "x", 1, MSG_NOSIGNAL), 1);
+          ::close(fd);
+        });
+        std::vector<Handle<void>> fibers;
+        for (unsigned i = 1; i < workers; ++i) fibers.push_back(go(compute));
+        compute();
+        for (auto& fiber : fibers) fiber.join();
+        reader.join();
+        writer.join();
+      });
+    }
+  }
+}
+
 // What is left of a closed descriptor's number must not reach its successor.
 ROOST_CASE(Raw, ANumbersNextOwnerGetsNoneOfItsEvents) {
   for (int i = 0; i < 200; ++i) {
