@@ -7,6 +7,7 @@
 #include <array>
 #include <atomic>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <string>
 #include <utility>
@@ -131,7 +132,7 @@ inline bool copy_through(Pair in, Pair out, std::size_t bytes, std::size_t piece
   std::uint64_t got_bytes = 0;
   bool same = true;
   for (auto got = out.server.read(buffer); got && *got > 0; got = out.server.read(buffer)) {
-    same = same && std::ranges::equal(std::span(buffer).first(*got), pattern_at(got_bytes, *got));
+    same = same && std::memcmp(buffer.data(), pattern_at(got_bytes, *got).data(), *got) == 0;
     got_bytes += *got;
   }
   sending.join();
