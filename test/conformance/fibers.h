@@ -66,6 +66,15 @@ template <class F>
   return true;
 }
 
+// Tries with spans that double, so that a loaded machine makes nothing fail that would hold on an idle one.
+template <class F>
+void with_growing_span(F holds) {
+  for (std::chrono::nanoseconds span = 20ms; span <= 4s; span *= 2) {
+    if (holds(span)) return;
+  }
+  ADD_FAILURE() << "it held for no span up to 4 s";
+}
+
 // Which fiber somebody runs in, so that a test can wait until it has parked.
 class Whereabouts {
  public:
