@@ -74,6 +74,8 @@ TEST_P(MetricsProgram, TellsWhatAllProcessesServe) {
   EXPECT_EQ(value_of(families, "roost_echo_message_bytes_total"), 60);
   EXPECT_GE(value_of(families, "roost_received_bytes_total"), 60);
   EXPECT_GE(value_of(families, "roost_fibers"), 10);
+  // Nor does a process that waits for its parent's word count as a client that timed out.
+  EXPECT_EQ(value_of(families, "roost_io_failures_total"), 0);
   EXPECT_GT(value_of(families, "process_resident_memory_bytes"), 0);
   echo.send_signal(SIGTERM);
   EXPECT_EQ(echo.wait(), 0);

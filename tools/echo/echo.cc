@@ -210,19 +210,27 @@ int run_shard(const EchoOptions& options, const tools::ShardLink& link, tools::S
     if (!parent) return 2;
     if (options.metrics) link.send(figures, child_metrics());  // before anybody is told where to ask
     link.send(listening, {});
+    // By a channel and not by a read with a deadline: a server's metrics shall not count time-outs that are none of its clients'.
+    const Chan<std::uint8_t> commands(1);
+    auto listening_to_parent = go({.name = "parent"}, [&parent, commands] {
+      while (const auto frame = tools::ShardLink::receive(*parent)) {
+        if (!commands.send(frame->kind)) return;
+      }
+      commands.close();
+    });
     for (;;) {
-      // Commands are a few bytes that come at once, so a time-out does not cut one in two.
-      parent->set_read_deadline(Deadline::after(progress_interval));
-      const auto frame = tools::ShardLink::receive(*parent);
-      if (frame && frame->kind == tell_fibers) {
+      const auto command = commands.receive(Deadline::after(progress_interval));
+      if (command && *command == tell_fibers) {
         if (!link.send(fibers, metrics::to_json(collect_fibers({.examples_max = fiber_examples_max})))) break;
         continue;
       }
-      if (frame || !is_timeout(frame.error())) break;
+      if (command || !is_timeout(command.error())) break;
       if (!link.send(progress, tools::bytes_of(server.totals()))) break;
       if (options.metrics && !link.send(figures, child_metrics())) break;
     }
     server.stop();
+    listening_to_parent.cancel();
+    listening_to_parent.join();
     link.send(progress, tools::bytes_of(server.totals()));
     // The link stays open until the runtime has ended every connection: its end tells the parent that all is done.
     (void)parent->release();
