@@ -335,7 +335,7 @@ ROOST_CASE(ResolverTest, BearsAFloodOfLookUpsWithoutThreads) {
   EXPECT_GT(good.load(), count * 9 / 10);  // the rest may be lost on an overfull loopback
   EXPECT_LE(threads_most, threads_before + threads_more_max);
   EXPECT_LE(descriptors_most, 200u);
-  EXPECT_GT(server.source_ports(), 10u);
+  EXPECT_GT(server.source_ports(), static_cast<std::size_t>(count / 500));
 }
 
 ROOST_CASE(ResolverTest, TimesOutAFloodThatNobodyAnswers) {
