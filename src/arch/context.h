@@ -24,11 +24,14 @@ void __tsan_switch_to_fiber(void* fiber, unsigned flags);
 }
 #endif
 
-// For functions that look at a stack from outside its own flow.
+// For functions that look at a stack from outside its own flow: at another thread's words, for ThreadSanitizer, and at the gaps
+// that AddressSanitizer leaves between variables.
 #if defined(ROOST_TSAN)
-#define ROOST_NO_TSAN __attribute__((no_sanitize("thread")))
+#define ROOST_LOOKS_AT_STACKS __attribute__((no_sanitize("thread")))
+#elif defined(ROOST_ASAN)
+#define ROOST_LOOKS_AT_STACKS __attribute__((no_sanitize("address")))
 #else
-#define ROOST_NO_TSAN
+#define ROOST_LOOKS_AT_STACKS
 #endif
 
 namespace roost::arch {

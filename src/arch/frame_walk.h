@@ -11,10 +11,11 @@ namespace roost::arch {
 
 // Fills `out` with return addresses, innermost first, starting at frame pointer `frame` and staying inside
 // [low, high). Returns how many. Code built without frame pointers ends the walk early, never outside the bounds.
-ROOST_NO_TSAN inline std::size_t walk_frames(std::uintptr_t frame, std::uintptr_t low, std::uintptr_t high,
+ROOST_LOOKS_AT_STACKS inline std::size_t walk_frames(std::uintptr_t frame, std::uintptr_t low, std::uintptr_t high,
                                std::span<void*> out) noexcept {
   std::size_t count = 0;
-  while (count < out.size() && frame >= low && frame + 2 * sizeof(void*) <= high && frame % sizeof(void*) == 0) {
+  // Not frame + 16 <= high: what code without frame pointers keeps in the register may be so large that the sum begins at 0 again.
+  while (count < out.size() && frame >= low && frame < high && high - frame >= 2 * sizeof(void*) && frame % sizeof(void*) == 0) {
     const auto* words = reinterpret_cast<const std::uintptr_t*>(frame);
     const std::uintptr_t next = words[0];
     const std::uintptr_t address = words[1];
@@ -28,7 +29,7 @@ ROOST_NO_TSAN inline std::size_t walk_frames(std::uintptr_t frame, std::uintptr_
 
 // As walk_frames() for a flow that is suspended, whose registers jump_fcontext has saved at `context.sp` on a stack that ends at
 // `high`. Nobody may resume it meanwhile.
-ROOST_NO_TSAN inline std::size_t walk_suspended(const Context& context, std::uintptr_t high, std::span<void*> out) noexcept {
+ROOST_LOOKS_AT_STACKS inline std::size_t walk_suspended(const Context& context, std::uintptr_t high, std::span<void*> out) noexcept {
   const auto sp = reinterpret_cast<std::uintptr_t>(context.sp);
 #if defined(__x86_64__)
   // Boost.Context saves: mxcsr and x87 word, [a stack guard, since 1.80,] r12, r13, r14, r15, rbx, rbp, rip.

@@ -8,9 +8,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <iterator>
 #include <map>
 #include <optional>
@@ -22,9 +25,11 @@
 #include <roost/runtime.h>
 #include <roost/time/sleep.h>
 
+#include "arch/frame_walk.h"
 #include "runtime/fiber_dump.h"
 #include "runtime/netpoll.h"
 #include "runtime/parking.h"
+#include "sanitized.h"
 
 namespace roost {
 namespace {
@@ -202,6 +207,48 @@ TEST(FiberDump, ShowsWhatRunsWithItsStack) {
     }
     stop = true;
     spinner.join();
+  });
+}
+
+// rbp may hold anything where code is built without frame pointers: -8, too, whose end would be beyond the last address.
+TEST(FrameWalk, LeavesAloneWhatIsNoFrame) {
+  std::array<void*, 8> out{};
+  alignas(16) std::uintptr_t stack[16] = {};
+  const auto low = reinterpret_cast<std::uintptr_t>(stack);
+  const auto high = reinterpret_cast<std::uintptr_t>(std::end(stack));
+  for (const std::uintptr_t frame : {std::uintptr_t{0}, low - 8, low + 1, high - 8, high, ~std::uintptr_t{0}, ~std::uintptr_t{0} - 7,
+                                     ~std::uintptr_t{0} - 15, ~std::uintptr_t{0} - 23}) {
+    EXPECT_EQ(arch::walk_frames(frame, low, high, out), 0u) << std::hex << frame;
+  }
+  // Nor does a chain lead out of the stack.
+  stack[2] = ~std::uintptr_t{0} - 7;
+  stack[3] = 0x1234;
+  EXPECT_EQ(arch::walk_frames(reinterpret_cast<std::uintptr_t>(&stack[2]), low, high, out), 1u);
+}
+
+// libc keeps no frame pointers, so the walker searches the words of the stack for a frame; under AddressSanitizer some lie in between
+// variables.
+TEST(FiberDump, LooksAtAStackInTheMiddleOfALibraryCall) {
+  RuntimeOptions options;
+  options.workers = 2;
+  options.stuck_report_after = 0ms;
+  run(options, [] {
+    std::atomic<bool> stop{false};
+    auto filler = go({.name = "filler"}, [&] {
+      while (!stop) {
+        char small[64];
+        char large[4096];
+        std::memset(large, stop ? 1 : 2, sizeof large);
+        std::memset(small, large[17], sizeof small);
+        asm volatile("" ::"r"(small), "r"(large) : "memory");
+      }
+    });
+    int found = 0;
+    while (found < test::rounds(200)) {
+      for (const FiberGroup& group : collect_fibers().groups) found += group.state == "running" && group.name == "filler";
+    }
+    stop = true;
+    filler.join();
   });
 }
 

@@ -39,8 +39,8 @@ struct Capture {
 Capture capture;
 int capture_signal() noexcept { return SIGRTMIN + 7; }
 
-// It reads the interrupted fiber's own frames, which ThreadSanitizer takes for another thread's.
-ROOST_NO_TSAN void on_capture(int, siginfo_t*, void* machine_context) noexcept {
+// It reads the interrupted fiber's own frames, which ThreadSanitizer takes for another thread's, and every word where none is found.
+ROOST_LOOKS_AT_STACKS void on_capture(int, siginfo_t*, void* machine_context) noexcept {
   const int saved_errno = errno;
   int asked = 1;
   const Fiber* fiber = current_fiber();
@@ -60,7 +60,7 @@ ROOST_NO_TSAN void on_capture(int, siginfo_t*, void* machine_context) noexcept {
       if (count <= 2) {
         for (std::uintptr_t at = stack_pointer & ~std::uintptr_t{7}; at + 16 < high && at < stack_pointer + 2048; at += 8) {
           const std::uintptr_t word = *reinterpret_cast<const std::uintptr_t*>(at);
-          if (word <= at || word + 16 > high) continue;
+          if (word <= at || word >= high || high - word < 16) continue;
           const std::size_t found = arch::walk_frames(at, at, high, std::span(capture.frames).subspan(1));
           if (found >= 2) {
             count = 1 + found;

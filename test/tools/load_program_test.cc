@@ -487,7 +487,8 @@ TEST(LoadProgramFaults, OneThatVanishesLeavesItsDescriptorWithTheServer) {
   EXPECT_EQ(fault_of(outcome)["answered"], 25);
   EXPECT_EQ(fault_of(outcome)["standing"], 25);
   if (const json& told = outcome.report["attack"]["server_descriptors"]; !told.empty()) {
-    EXPECT_EQ(told[0]["after"].get<int>() - told[0]["before"].get<int>(), 25) << "the server has heard nothing";
+    // Or more: on a starved machine a server starts a spare worker, whose poller has two of its own.
+    EXPECT_GE(told[0]["after"].get<int>() - told[0]["before"].get<int>(), 25) << "the server has heard nothing";
   }
   EXPECT_EQ(echo.stop(), 0);
 }
