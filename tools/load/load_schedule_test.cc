@@ -63,18 +63,6 @@ TEST(LoadSchedule, ATotalRateIsDealtOutOverProcesses) {
   EXPECT_EQ(first.due_ns(500), 11 * s);
 }
 
-TEST(LoadSchedule, EachProcessOpensOnAGridOfItsOwn) {
-  constexpr std::int64_t ms = 1'000'000;
-  EXPECT_EQ(on_opening_grid(0, {0, 4}), 0);
-  EXPECT_EQ(on_opening_grid(0, {3, 4}), 3 * ms);
-  EXPECT_EQ(on_opening_grid(3 * ms, {3, 4}), 3 * ms);
-  EXPECT_EQ(on_opening_grid(3 * ms + 1, {3, 4}), 7 * ms) << "never before its time";
-  EXPECT_EQ(on_opening_grid(100 * ms, {0, 4}), 100 * ms);
-  EXPECT_EQ(on_opening_grid(100 * ms, {1, 4}), 101 * ms);
-}
-
-TEST(LoadSchedule, AProcessAloneOpensAtTheVeryTime) { EXPECT_EQ(on_opening_grid(12'345, {0, 1}), 12'345); }
-
 TEST(LoadSchedule, ExactlyTheActiveOnesAreActiveAndTheySpread) {
   for (const std::uint64_t active : {1u, 3u, 10u, 99u, 100u}) {
     std::uint64_t count = 0;

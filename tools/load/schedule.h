@@ -63,20 +63,6 @@ class IntervalSchedule {
   return std::chrono::microseconds(100) * (processes - 1);
 }
 
-// When a connection that is due `offset_ns` after the start is dialled: on the next point of its process's grid, which is 1 ms wide
-// for each process and shifted by as much against the next one's, so that they don't all dial at once. A process alone has no
-// grid. With 52 processes 20,000 a second are one every 2.6 ms in each, and a wake-up for each alone cost more than its
-// system calls: of a million, opened as fast as the machine could, 20,757 a second stood with a grid of 0.2 ms for each process and
-// 22,872 with 1 ms, in one run one after the other.
-[[nodiscard]] constexpr std::int64_t on_opening_grid(std::int64_t offset_ns, Share share) noexcept {
-  if (share.processes <= 1) return offset_ns;
-  constexpr std::int64_t step_ns = 1'000'000;
-  const std::int64_t grid_ns = step_ns * static_cast<std::int64_t>(share.processes);
-  const std::int64_t shift_ns = step_ns * static_cast<std::int64_t>(share.process);
-  const std::int64_t beyond_ns = offset_ns - shift_ns;
-  return beyond_ns <= 0 ? shift_ns : shift_ns + (beyond_ns + grid_ns - 1) / grid_ns * grid_ns;
-}
-
 // With --message-rate: message m of all is due at start + m / rate; process p sends every message of m modulo processes = p.
 class RateSchedule {
  public:
