@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <link.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -90,16 +91,11 @@ std::string describe(const void* address) {
     }
     const std::uintptr_t in_file = reinterpret_cast<std::uintptr_t>(address) - object->l_addr;
     if (const SymbolTable::Symbol* symbol = table.find(in_file)) {
-      std::array<char, 32> offset;
-      std::snprintf(offset.data(), offset.size(), "+0x%lx", static_cast<unsigned long>(in_file - symbol->address));
-      return demangled(table.mangled(*symbol)) + offset.data();
+      return fmt::format("{}+{:#x}", demangled(table.mangled(*symbol)), in_file - symbol->address);
     }
   }
   if (known && info.dli_sname != nullptr) {
-    std::array<char, 32> offset;
-    std::snprintf(offset.data(), offset.size(), "+0x%lx",
-                  static_cast<unsigned long>(static_cast<const char*>(address) - static_cast<const char*>(info.dli_saddr)));
-    return demangled(info.dli_sname) + offset.data();
+    return fmt::format("{}+{:#x}", demangled(info.dli_sname), static_cast<const char*>(address) - static_cast<const char*>(info.dli_saddr));
   }
   std::array<char, 256> text;
   return std::string(describe_address(address, text));

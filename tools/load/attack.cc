@@ -12,13 +12,11 @@
 
 #include <roost/roost.h>
 
+#include "tools/load/clock.h"
 #include "tools/load/payload.h"
 
 namespace roost::load {
 namespace {
-
-std::int64_t now_ns() { return Deadline::at(Deadline::Clock::now()).ns(); }
-std::uint64_t to_us(std::int64_t ns) { return ns <= 0 ? 0 : static_cast<std::uint64_t>(ns / 1000); }
 
 constexpr std::size_t piece_bytes = 2048;                         // on the attacker's stack
 constexpr std::size_t oversize_bytes = 128 * 1024 * 1024;         // of one attacker; then it falls silent

@@ -6,6 +6,8 @@
 
 #include <roost/roost.h>
 
+#include "tools/load/clock.h"
+
 namespace roost::load {
 namespace {
 
@@ -61,10 +63,6 @@ std::string failure_name(std::error_code error) {
   if (error.category() == make_error_code(LoadError::none).category()) return error.message();
   return std::string(error_name(error));
 }
-
-std::int64_t now_ns() { return Deadline::at(Deadline::Clock::now()).ns(); }
-
-std::uint64_t to_us(std::int64_t ns) { return ns <= 0 ? 0 : static_cast<std::uint64_t>(ns / 1000); }
 
 // How many connections of a process may be without their first answer. A quarter of a second of the schedule: a server that
 // takes longer to accept and answer slows the schedule down, which the report shows as a lower rate. Without that bound the

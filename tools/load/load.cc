@@ -29,6 +29,7 @@
 #include "tools/common/proc.h"
 #include "tools/common/shards.h"
 #include "tools/load/client.h"
+#include "tools/load/clock.h"
 #include "tools/load/csv.h"
 #include "tools/load/figures.h"
 #include "tools/load/html.h"
@@ -46,7 +47,6 @@ using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 using tools::format_count;
 
-std::int64_t now_ns() { return Deadline::at(Deadline::Clock::now()).ns(); }
 double seconds(std::int64_t ns) { return static_cast<double>(ns) / 1e9; }
 
 constexpr std::int64_t start_delay_ns = 50'000'000;   // from "begin" or "run" to its moment, so that every process knows in time

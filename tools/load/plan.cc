@@ -155,7 +155,7 @@ std::uint64_t descriptors_of_process(const MachineLimits& limits) {
 
 // Sets plan.processes.
 std::optional<Shortfall> plan_processes(const LoadOptions& options, const MachineLimits& limits, Plan& plan) {
-  const std::uint64_t n = options.connections_max() + options.attackers_max();
+  const std::uint64_t n = options.clients_max();
   const std::uint64_t per_process = descriptors_of_process(limits);
   const std::uint64_t needed = (n + per_process - 1) / per_process;
   plan.processes = static_cast<unsigned>(std::min<std::uint64_t>(options.processes == 0 ? needed : options.processes, std::min(n, processes_limit)));
@@ -187,7 +187,7 @@ std::optional<Shortfall> plan_sources(const LoadOptions& options, const MachineL
   const std::uint64_t targets = options.targets.size();
   const std::uint64_t per_address = limits.ports.count() * targets;
   const std::uint64_t waiting = ports_in_time_wait(options);
-  const std::uint64_t n = options.connections_max() + options.attackers_max() + waiting;
+  const std::uint64_t n = options.clients_max() + waiting;
   const auto allows = [waiting](std::uint64_t capacity) { return capacity > waiting ? capacity - waiting : 0; };
   const std::string reach = targets == 1 ? "one target" : fmt::format("{} targets", targets);
   const std::string needed = waiting == 0 ? format_count(n) : fmt::format("{}, {} of them of closed connections", format_count(n), format_count(waiting));
@@ -229,8 +229,9 @@ constexpr std::uint64_t bytes_per_attacker = 12'000;  // a stack of two pages, a
 
 std::optional<Shortfall> check_memory(const LoadOptions& options, const MachineLimits& limits, const Plan& plan) {
   const std::uint64_t n = options.connections_max();
-  const std::uint64_t each = bytes_per_connection + kernel_bytes_per_end * (options.targets_loopback() ? 2 : 1);
-  const std::uint64_t fixed = plan.processes * bytes_per_process + options.attackers_max() * (bytes_per_attacker + kernel_bytes_per_end * (options.targets_loopback() ? 2 : 1));
+  const std::uint64_t kernel_bytes = kernel_bytes_per_end * (options.targets_loopback() ? 2 : 1);
+  const std::uint64_t each = bytes_per_connection + kernel_bytes;
+  const std::uint64_t fixed = plan.processes * bytes_per_process + options.attackers_max() * (bytes_per_attacker + kernel_bytes);
   if (limits.memory_available_bytes == 0 || n * each + fixed <= limits.memory_available_bytes) return std::nullopt;
   const std::uint64_t allows = limits.memory_available_bytes > fixed ? (limits.memory_available_bytes - fixed) / each : 0;
   return Shortfall{allows, fmt::format("--connections {}: this end of them needs {} of memory, the server's not counted, and {} are free; ask for at most {}",
@@ -242,7 +243,7 @@ std::optional<Shortfall> check_memory(const LoadOptions& options, const MachineL
 
 std::expected<Plan, std::string> make_plan(const LoadOptions& options, const MachineLimits& limits) {
   Plan plan;
-  const std::uint64_t n = options.connections_max() + options.attackers_max();
+  const std::uint64_t n = options.clients_max();
   std::vector<Shortfall> shortfalls;
   const auto note = [&shortfalls](std::optional<Shortfall> shortfall) {
     if (shortfall) shortfalls.push_back(std::move(*shortfall));

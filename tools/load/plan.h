@@ -37,6 +37,7 @@ struct LoadOptions {
   // At once, in the stage that has most; and of attackers.
   [[nodiscard]] std::uint64_t connections_max() const noexcept;
   [[nodiscard]] std::uint64_t attackers_max() const noexcept;
+  [[nodiscard]] std::uint64_t clients_max() const noexcept { return connections_max() + attackers_max(); }  // both
   [[nodiscard]] std::uint64_t message_bytes_max() const noexcept;
   // "127.0.0.1:8080", or several with commas between.
   [[nodiscard]] std::string target_names() const;

@@ -14,6 +14,7 @@
 #include <roost/time/deadline.h>
 
 #include "tools/common/format.h"
+#include "tools/load/clock.h"
 
 namespace roost::load {
 namespace {
@@ -276,7 +277,7 @@ Progress::Progress(const LoadOptions& options, const Timeline& timeline)
       is_terminal_(::isatty(STDERR_FILENO) != 0 && std::getenv("TERM") != nullptr && !environment_says("TERM", "dumb")),
       has_unicode_(locale_is_utf8()),
       has_colors_(std::getenv("NO_COLOR") == nullptr),
-      shown_ns_(Deadline::at(Deadline::Clock::now()).ns()) {}
+      shown_ns_(now_ns()) {}
 
 Rates Progress::rates() const {
   if (past_.size() < 2) return {};

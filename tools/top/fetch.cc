@@ -57,7 +57,7 @@ std::expected<std::string, std::string> http_get(const net::Endpoint& endpoint, 
 std::expected<Snapshot, std::string> fetch_snapshot(const net::Endpoint& endpoint, std::chrono::nanoseconds timeout) {
   const auto text = http_get(endpoint, "/metrics", timeout);
   if (!text) return std::unexpected(text.error());
-  const double now_s = std::chrono::duration<double>(Deadline::Clock::now().time_since_epoch()).count();
+  const double now_s = monotonic_s();
   const auto families = metrics::parse_text(*text);
   auto snapshot = families ? snapshot_of(*families, now_s) : Result<Snapshot>(fail(std::errc::invalid_argument));
   if (!snapshot) return std::unexpected("its /metrics is not that of a program on roost (there is no roost_workers)");

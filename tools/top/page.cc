@@ -1,11 +1,9 @@
 #include "tools/top/page.h"
 
-#include <chrono>
 #include <string>
 #include <utility>
 
 #include <nlohmann/json.hpp>
-#include <roost/time/deadline.h>
 
 #include "tools/top/snapshot.h"
 #include "tools/web/web.h"
@@ -25,7 +23,7 @@ std::vector<metrics::Page> pages_of(std::function<std::expected<Snapshot, std::s
 
 std::vector<metrics::Page> pages(std::function<metrics::Families()> families) {
   return pages_of([families = std::move(families)]() -> std::expected<Snapshot, std::string> {
-    const double now_s = std::chrono::duration<double>(Deadline::Clock::now().time_since_epoch()).count();
+    const double now_s = monotonic_s();
     auto snapshot = snapshot_of(families(), now_s);
     if (!snapshot) return std::unexpected("the server has no figures yet");
     return std::move(*snapshot);

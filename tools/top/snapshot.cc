@@ -1,10 +1,12 @@
 #include "tools/top/snapshot.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
+#include <roost/time/deadline.h>
 
 namespace roost::top {
 namespace {
@@ -52,6 +54,8 @@ class Figures {
 };
 
 }  // namespace
+
+double monotonic_s() { return std::chrono::duration<double>(Deadline::Clock::now().time_since_epoch()).count(); }
 
 Result<Snapshot> snapshot_of(const metrics::Families& families, double time_s) {
   const Figures figures(families);

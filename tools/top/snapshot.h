@@ -73,7 +73,10 @@ struct Snapshot {
   [[nodiscard]] double fibers() const noexcept { return fibers_running + fibers_runnable + fibers_parked; }
 };
 
-// Errors: invalid_argument when these are not the figures of a program on roost.
+// The time that snapshots are told by: seconds of a clock that only goes forward.
+[[nodiscard]] double monotonic_s();
+
+// Taken at `time_s` of that. Errors: invalid_argument when these are not the figures of a program on roost.
 Result<Snapshot> snapshot_of(const metrics::Families& families, double time_s);
 
 // For the page: the members by their names.
