@@ -134,7 +134,7 @@
   table(by_id("latencies"), ["", ["count"], ["min"], ["p50"], ["p90"], ["p99"], ["p99.9"], ["max"]], [
     percentiles("connect", report.connect_latency_us), percentiles("first echo", report.first_echo_us),
     percentiles("while opening", report.ramp_latency_us), percentiles("in the run", report.latency_us),
-    percentiles("generator late by", report.lateness_us)]);
+    percentiles("from sending", report.service_us), percentiles("generator late by", report.lateness_us)]);
   if (report.thresholds) {
     const section = by_id("conditions");
     section.hidden = false;

@@ -130,6 +130,9 @@ TEST(LoadProgram, AMessageThatWaitsForTheOneBeforeKeepsItsDueTime) {
   EXPECT_EQ(outcome.report["messages"]["run_received"], 10);
   // The last was due after 0.9 s and answered after 3 s.
   EXPECT_GT(outcome.report["latency_us"]["max"], 1'500'000) << "from when it was due, not from when it went out";
+  EXPECT_EQ(outcome.report["service_us"]["count"], 10);
+  EXPECT_GE(outcome.report["service_us"]["min"], 300'000) << "what the server took";
+  EXPECT_LT(outcome.report["service_us"]["p50"], outcome.report["latency_us"]["p50"]) << "from when it went out";
 }
 
 TEST(LoadProgram, AClosedLoopThinksBetweenMessages) {

@@ -234,6 +234,22 @@ TcpCounters read_tcp_counters(pid_t process) {
   return parse_tcp_counters(read_file(net + "/snmp"), read_file(net + "/netstat"));
 }
 
+std::uint64_t parse_backlog_drops(std::string_view softnet_stat) {
+  std::uint64_t sum = 0;
+  while (!softnet_stat.empty()) {
+    const std::string_view line = softnet_stat.substr(0, softnet_stat.find('\n'));
+    softnet_stat.remove_prefix(std::min(softnet_stat.size(), line.size() + 1));
+    const std::size_t gap = line.find(' ');
+    if (gap == std::string_view::npos) continue;
+    std::uint64_t dropped = 0;
+    std::from_chars(line.data() + gap + 1, line.data() + line.size(), dropped, 16);
+    sum += dropped;
+  }
+  return sum;
+}
+
+std::uint64_t read_backlog_drops() { return parse_backlog_drops(read_file("/proc/net/softnet_stat")); }
+
 std::optional<std::uint64_t> count_descriptors(const std::vector<pid_t>& processes) {
   std::uint64_t sum = 0;
   for (const pid_t pid : processes) {

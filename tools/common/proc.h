@@ -58,6 +58,11 @@ struct TcpCounters {
 };
 // Of the namespace in which `process` is; 0: this one. All 0 where it cannot be read.
 TcpCounters read_tcp_counters(pid_t process = 0);
+// Packets that were dropped since boot because they found the queue of a processor full (net.core.netdev_max_backlog; loopback
+// goes through it, too). Of the whole machine, whatever the namespace; 0 where it cannot be read.
+std::uint64_t read_backlog_drops();
+// From the text of /proc/net/softnet_stat: a line for each processor, the second column, hexadecimal.
+std::uint64_t parse_backlog_drops(std::string_view softnet_stat);
 // Whether a process is in this process's network namespace; true where that cannot be told.
 bool share_network_namespace(pid_t process);
 // From the texts of /proc/net/snmp and /proc/net/netstat.

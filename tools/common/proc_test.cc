@@ -59,6 +59,13 @@ TEST(Proc, TcpIsCountedByTheNamesOfItsColumns) {
   EXPECT_TRUE(share_network_namespace(::getpid()));
 }
 
+TEST(Proc, PacketsDroppedFromTheBacklogAreSummedOverProcessors) {
+  EXPECT_EQ(parse_backlog_drops("17968462 0000000a 00000519 00000000\n17d65237 00000010 00000579 00000000\n"), 26u);
+  EXPECT_EQ(parse_backlog_drops("17968462 00d017f5"), 0xd017f5u) << "without an end of line";
+  EXPECT_EQ(parse_backlog_drops(""), 0u);
+  EXPECT_EQ(parse_backlog_drops("nonsense\n\n"), 0u);
+}
+
 TEST(Proc, DescriptorsAreCounted) {
   const auto before = count_descriptors({::getpid()});
   if (!before) GTEST_SKIP() << "this kernel does not tell by the size of /proc/self/fd";

@@ -649,6 +649,7 @@ void Client::finish_message(Connection& c, std::int64_t now) {
   } else if (c.in_run) {
     ++counters.run_received;
     figures_.histograms[Figures::run].record(latency_us);
+    figures_.histograms[Figures::service].record(to_us(now - c.waits_since_ns));
     StageFigures& of_stage = figures_.stages[c.stage];
     ++of_stage.counts.run_received;
     of_stage.latency.record(latency_us);

@@ -102,6 +102,7 @@ struct Figures {
     first_echo,   // the first message of each connection, sent as soon as it stands
     ramp,         // scheduled messages due while connections were still being opened
     run,          // messages of the run: the latency that counts
+    service,      // the same messages from their actual sending (a long one: from its last byte) to the answer
     lateness,     // of the run: how long after its due time the generator sent a message
     recent,       // all but connect and lateness, since the last progress frame
     recent_lateness,

@@ -109,7 +109,10 @@ ordered_json distribution(const Record& record) {
   std::vector<std::pair<std::string, const Histogram*>> lines;
   if (!histograms[Figures::run].empty()) {
     lines.emplace_back("in the run", &histograms[Figures::run]);
-    if (record.options.has_open_loop()) lines.emplace_back("generator late by", &histograms[Figures::lateness]);
+    if (record.options.has_open_loop()) {
+      lines.emplace_back("from sending", &histograms[Figures::service]);
+      lines.emplace_back("generator late by", &histograms[Figures::lateness]);
+    }
   }
   if (!histograms[Figures::ramp].empty()) lines.emplace_back("while opening", &histograms[Figures::ramp]);
   if (!histograms[Figures::first_echo].empty()) lines.emplace_back("first echo", &histograms[Figures::first_echo]);

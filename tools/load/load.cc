@@ -112,6 +112,7 @@ class Conductor {
   tools::ProcessUsage server_before_;
   tools::KernelMemory kernel_before_;
   tools::TcpCounters client_tcp_before_;
+  std::uint64_t backlog_drops_before_ = 0;
   std::optional<tools::TcpCounters> server_tcp_before_;
   tools::MachineCpu machine_before_;
   tools::MachineCpu machine_at_run_;
@@ -319,6 +320,7 @@ void Conductor::measure_standing() {
     record_.server->cpu_s = std::max(0.0, record_.server->cpu_s - server_before_.cpu_s);
   }
   record_.client_tcp = tools::read_tcp_counters().since(client_tcp_before_);
+  record_.backlog_drops = tools::read_backlog_drops() - backlog_drops_before_;
   if (const auto now = read_server_tcp(); now && server_tcp_before_) record_.server_tcp = now->since(*server_tcp_before_);
   record_.standing = sum().open;
 }
@@ -348,6 +350,7 @@ int Conductor::conduct() {
   server_before_ = tools::read_usage(server_);
   kernel_before_ = tools::read_kernel_memory();
   client_tcp_before_ = tools::read_tcp_counters();
+  backlog_drops_before_ = tools::read_backlog_drops();
   server_tcp_before_ = read_server_tcp();
   record_.is_one_namespace = server_.empty() ? options_.targets_loopback() : tools::share_network_namespace(server_.front());
   machine_before_ = tools::read_machine_cpu();

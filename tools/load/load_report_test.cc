@@ -33,7 +33,7 @@ TEST(LoadReport, JsonHasEveryFieldOfTheSchema) {
   for (const char* key : {"requested", "established", "failed", "peak", "failures", "rate_per_s"}) {
     EXPECT_TRUE(json["connections"].contains(key)) << key;
   }
-  for (const char* latency : {"connect_latency_us", "latency_us", "lateness_us", "first_echo_us"}) {
+  for (const char* latency : {"connect_latency_us", "latency_us", "service_us", "lateness_us", "first_echo_us"}) {
     for (const char* key : {"p50", "p90", "p99", "p999", "max"}) EXPECT_EQ(json[latency][key], 100) << latency << key;
   }
   for (const char* key : {"sent", "received", "timeouts", "errors", "mismatched", "rate_per_s"}) {
@@ -162,6 +162,14 @@ TEST(LoadReport, ALateGeneratorIsNamedAsSuch) {
   EXPECT_NE(to_text(record).find("LATE"), std::string::npos);
   record.options.stages[0].messages = MessageSchedule::closed_loop;
   EXPECT_FALSE(record.generator_was_late()) << "a closed loop has no schedule to be late against";
+}
+
+TEST(LoadReport, PacketsThatTheKernelDroppedAreNamedWithTheirSetting) {
+  Record record = fine_record();
+  EXPECT_EQ(to_text(record).find("netdev_max_backlog"), std::string::npos);
+  record.backlog_drops = 17;
+  EXPECT_EQ(to_json(record)["tcp"]["backlog_drops"], 17);
+  EXPECT_NE(to_text(record).find("17 packets found a processor's queue full"), std::string::npos) << to_text(record);
 }
 
 TEST(LoadReport, SaysWhatLimitedTheRamp) {

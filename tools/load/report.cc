@@ -122,6 +122,7 @@ ordered_json to_json(const Record& record) {
                       {"bytes_sent", c.bytes_sent}, {"bytes_received", c.bytes_received}};
   json["latency_us"] = percentiles(histograms[Figures::run]);
   json["ramp_latency_us"] = percentiles(histograms[Figures::ramp]);
+  json["service_us"] = percentiles(histograms[Figures::service]);
   json["lateness_us"] = percentiles(histograms[Figures::lateness]);
   json["generator_late"] = record.generator_was_late();
   json["achieved"] = achieved_json(record);
@@ -200,6 +201,7 @@ std::string to_text(const Record& record) {
   }
   if (!histograms[Figures::run].empty()) line("latency", percentile_line(histograms[Figures::run]));
   if (options.has_open_loop() && !histograms[Figures::lateness].empty()) {
+    line("from sending", percentile_line(histograms[Figures::service]));
     line("generator", fmt::format("late by {}", percentile_line(histograms[Figures::lateness])));
     if (record.generator_was_late()) {
       line("", "LATE: the latencies above include this delay of the generator's own; use a lower rate, fewer connections or more processors");

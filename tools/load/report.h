@@ -59,6 +59,7 @@ struct Record {
   tools::TcpCounters client_tcp;
   std::optional<tools::TcpCounters> server_tcp;
   bool is_one_namespace = false;         // both ends are in it
+  std::uint64_t backlog_drops = 0;       // packets that found a processor's queue full: of the whole machine
   std::uint64_t standing = 0;            // connections at the moment memory was measured
 
   bool interrupted = false;

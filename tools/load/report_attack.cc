@@ -100,6 +100,7 @@ ordered_json tcp_json(const Record& record) {
   json["client"] = counters(record.client_tcp);
   if (record.server_tcp) json["server"] = counters(*record.server_tcp);
   json["one_namespace"] = record.is_one_namespace;
+  json["backlog_drops"] = record.backlog_drops;
   return json;
 }
 
@@ -127,7 +128,7 @@ std::string attack_text(const Record& record) {
 std::string tcp_text(const Record& record) {
   const tools::TcpCounters& server = record.server_tcp.value_or(tools::TcpCounters{});
   const std::uint64_t retransmitted = record.client_tcp.retransmitted_segments + (record.is_one_namespace ? 0 : server.retransmitted_segments);
-  if (retransmitted + server.listen_overflows + server.listen_drops == 0) return {};
+  if (retransmitted + server.listen_overflows + server.listen_drops + record.backlog_drops == 0) return {};
   std::string value = fmt::format("{} segments sent again", format_count(record.client_tcp.retransmitted_segments));
   if (record.server_tcp && !record.is_one_namespace) {
     value += fmt::format(" by this machine, {} by the server's", format_count(server.retransmitted_segments));
@@ -136,7 +137,12 @@ std::string tcp_text(const Record& record) {
     value += fmt::format("; the accept queue was full {} times, {} connections were not taken", format_count(server.listen_overflows),
                          format_count(server.listen_drops));
   }
-  return fmt::format("{:<13} {}{}\n", "tcp", value, " (all programs of that network namespace)");
+  std::string text = fmt::format("{:<13} {}{}\n", "tcp", value, " (all programs of that network namespace)");
+  if (record.backlog_drops > 0) {
+    text += fmt::format("{:<13} {} packets found a processor's queue full and were dropped, on the whole machine: net.core.netdev_max_backlog is too low, see roost doctor\n",
+                        "", format_count(record.backlog_drops));
+  }
+  return text;
 }
 
 }  // namespace roost::load

@@ -41,6 +41,7 @@ std::vector<Quantity> make_quantities() {
       {"retransmits", "/tcp/client/retransmitted_segments", Unit::count},
       {"listen_overflows", "/tcp/server/listen_overflows", Unit::count},
       {"listen_drops", "/tcp/server/listen_drops", Unit::count},
+      {"backlog_drops", "/tcp/backlog_drops", Unit::count},
       {"attack.opened", "/attack/opened", Unit::count},
       {"attack.failed", "/attack/failed", Unit::count},
       {"attack.cut_off", "/attack/cut_off", Unit::count},
@@ -51,7 +52,7 @@ std::vector<Quantity> make_quantities() {
       {"machine.run_busy", "/machine/run_busy", Unit::share},
   };
   for (const auto& [name, object] : {std::pair("connect_latency", "/connect_latency_us"), {"first_echo", "/first_echo_us"}, {"latency", "/latency_us"},
-                                     {"ramp_latency", "/ramp_latency_us"}, {"lateness", "/lateness_us"}}) {
+                                     {"ramp_latency", "/ramp_latency_us"}, {"service", "/service_us"}, {"lateness", "/lateness_us"}}) {
     for (const char* statistic : {"min", "mean", "p50", "p90", "p99", "p999", "max"}) {
       all.push_back({fmt::format("{}.{}", name, statistic), fmt::format("{}/{}", object, statistic), Unit::microseconds,
                      fmt::format("{}/count", object)});
@@ -239,7 +240,7 @@ std::expected<void, std::string> check_conditions(const std::vector<Condition>& 
     if (!measured.server && pointer.starts_with("/server/")) {
       return std::unexpected(fmt::format("--fail-if `{}`: the server's figures are known with --server-pid PID only", condition.text));
     }
-    const bool of_run = pointer.starts_with("/latency_us/") || pointer.starts_with("/lateness_us/") || pointer == "/messages/rate_per_s" ||
+    const bool of_run = pointer.starts_with("/latency_us/") || pointer.starts_with("/service_us/") || pointer.starts_with("/lateness_us/") || pointer == "/messages/rate_per_s" ||
                         condition.quantity->count_pointer == "/messages/run_received";
     if (!measured.run && of_run) {
       return std::unexpected(fmt::format("--fail-if `{}`: that is measured in the run, and --duration is 0; give it a time", condition.text));
