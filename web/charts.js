@@ -12,6 +12,11 @@
 //     series: [{label: "sent", values: [1, 2, null], fill: true, step: true, color: "c2"}],   // all but the first two optional
 //     height: 220,
 //   });
+//
+// A heat map has, in the place of `xs` and `series`, `heat: {each, edges, columns}`: counts by time and value, on an elapsed x and a
+// logarithmic y. A column is of `each` seconds: [all, first, count, count, ...], the first count being of the row from edges[first] to
+// edges[first + 1]. Colour is the share of the column, from 1 in 10,000 on.
+//
 //   chart.update(xs, [values, ...]);               // new data for a page that lives
 //
 // Where uPlot was left out at build time each figure says so. For tests, the root element tells what became of the page:
@@ -72,6 +77,16 @@ const roost = (() => {
     made.append(...children);
     return made;
   };
+  // Shades of a heat map, from the rarest to all of a column: equally far apart on a logarithmic scale.
+  const heat_least = 1e-4;
+  const heat_shades = () => {
+    const stops = ["h1", "h2", "h3", "h4", "h5"].map((name) => color(name).match(/[0-9a-f]{2}/gi).map((part) => parseInt(part, 16)));
+    return Array.from({length: 64}, (_, i) => {
+      const at = i / 63 * (stops.length - 1);
+      const below = Math.min(Math.floor(at), stops.length - 2);
+      return "rgb(" + stops[below].map((part, k) => Math.round(part + (stops[below + 1][k] - part) * (at - below))).join(",") + ")";
+    });
+  };
   const color = (name) => getComputedStyle(root).getPropertyValue("--" + name).trim();
   const faded = (text) => text + "26";  // #rrggbb with an alpha of 15 %
 
@@ -120,6 +135,10 @@ const roost = (() => {
   }
 
   function y_range(spec) {
+    if (spec.heat) {
+      const {edges} = spec.heat;
+      return () => [10 ** Math.floor(Math.log10(edges[0] || 1)), 10 ** Math.ceil(Math.log10(edges[edges.length - 1]))];
+    }
     if (spec.y.log) {
       return (u, min, max) => (min === null || max === null ? [1, 1000]
         : [10 ** Math.floor(Math.log10(Math.max(min, 1e-3))), 10 ** Math.max(Math.ceil(Math.log10(max) - 1e-9), Math.floor(Math.log10(Math.max(min, 1e-3))) + 1)]);
@@ -168,7 +187,71 @@ const roost = (() => {
     ctx.restore();
   }
 
-  function options(spec, width) {
+  // The counts of neighbouring columns [begin, end), put together.
+  function heat_sum({columns}, begin, end) {
+    const sum = {all: 0, rows: new Map()};
+    for (const [all, first, ...counts] of columns.slice(begin, end)) {
+      sum.all += all;
+      counts.forEach((count, i) => { if (count > 0) sum.rows.set(first + i, (sum.rows.get(first + i) ?? 0) + count); });
+    }
+    return sum;
+  }
+
+  function draw_heat(u, heat) {
+    const {ctx, bbox} = u;
+    const {each, edges, columns} = heat;
+    const shades = heat_shades();
+    const x = (column) => Math.round(u.valToPos(column * each, "x", true));
+    const y = (edge) => Math.round(u.valToPos(Math.max(edge, 0.5), "y", true));
+    // Of columns that are narrower than two pixels several are put together: a rare one would vanish between two others.
+    const together = Math.max(Math.ceil(2 * devicePixelRatio / Math.max(u.valToPos(each, "x", true) - u.valToPos(0, "x", true), 1e-6)), 1);
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+    ctx.clip();
+    let cells = 0;
+    for (let begin = 0; begin < columns.length; begin += together) {
+      const end = Math.min(begin + together, columns.length);
+      const left = x(begin);
+      const right = Math.max(x(end), left + 1);
+      if (right < bbox.left || left > bbox.left + bbox.width) continue;
+      const {all, rows} = heat_sum(heat, begin, end);
+      for (const [row, count] of rows) {
+        const shade = Math.max(1 - Math.log10(count / all) / Math.log10(heat_least), 0);
+        ctx.fillStyle = shades[Math.min(Math.floor(shade * shades.length), shades.length - 1)];
+        const top = y(edges[row + 1]);
+        ctx.fillRect(left, top, right - left, Math.max(y(edges[row]) - top, 1));
+        ++cells;
+      }
+    }
+    ctx.restore();
+    // For tests.
+    u.root.closest("figure").dataset.cells = String(cells);
+  }
+
+  // What the colours mean, and what is under the pointer.
+  function heat_key(spec) {
+    const at = element("span", {className: "heat-at"});
+    const key = element("div", {className: "heat-key"}, element("span", {textContent: format.percent(100 * heat_least)}), element("i"),
+                        element("span", {textContent: `100 % of ${spec.heat.each === 1 ? "a second's answers" : `the answers in ${format.seconds(spec.heat.each)}`}`}), at);
+    return {key, show(u) {
+      const {each, edges, columns} = spec.heat;
+      const {left, top} = u.cursor;
+      const column = left >= 0 ? Math.floor(u.posToVal(left, "x") / each) : -1;
+      if (column < 0 || column >= columns.length) { at.textContent = ""; return; }
+      const {all, rows} = heat_sum(spec.heat, column, column + 1);
+      const from = format.seconds(column * each);
+      // With the pointer in another chart there is a second, and no latency.
+      const value = u.over.matches(":hover") ? u.posToVal(top, "y") : 0;
+      const row = edges.findLastIndex((edge) => edge <= value);
+      if (row < 0 || row + 1 >= edges.length) { at.textContent = `${from}: ${format.count(all)} answers`; return; }
+      const count = rows.get(row) ?? 0;
+      at.textContent = `${from}: ${format.us(edges[row])} to ${format.us(edges[row + 1])}, ${format.count(count)} of ${format.count(all)}` +
+        (all > 0 ? `, ${format.percent(100 * count / all)}` : "");
+    }};
+  }
+
+  function options(spec, width, key) {
     const value = (text) => (u, v) => text(v);
     const text_of_x = spec.x.kind === "category" ? (v) => spec.x.categories[v] ?? "–"
       : spec.x.kind === "elapsed" ? format.seconds : spec.x.kind === "log2" ? format[spec.x.unit ?? "count"] : format[spec.x.kind];
@@ -201,16 +284,20 @@ const roost = (() => {
             stroke,
             width: is_bars ? 0 : 1.6,
             fill: is_bars ? stroke : series.fill ? faded(stroke) : undefined,
-            paths: is_bars ? bars(i, spec.series.length) : series.step ? uPlot.paths.stepped({align: 1}) : undefined,
+            paths: series.hidden ? () => null : is_bars ? bars(i, spec.series.length) : series.step ? uPlot.paths.stepped({align: 1}) : undefined,
             // A line of one point would be nothing to see.
-            points: {show: !is_bars && series.values.length === 1, size: 5},
+            points: {show: !is_bars && !series.hidden && series.values.length === 1, size: 5},
             value: value(format[spec.y.unit]),
           };
         }),
       ],
-      cursor: {y: false, drag: {x: !is_bars, y: false}, points: {size: 7}, ...(spec.x.sync ? {sync: {key: spec.x.sync}} : {})},
-      hooks: {draw: spec.x.marks ? [(u) => draw_marks(u, spec.x.marks)] : []},
-      legend: {markers: {width: 0, fill: (u, i) => color(spec.series[i - 1]?.color ?? "c" + ((i - 1) % 6 + 1))}},
+      cursor: {y: false, drag: {x: !is_bars, y: false}, points: {size: 7, show: !spec.heat}, ...(spec.x.sync ? {sync: {key: spec.x.sync}} : {})},
+      hooks: {
+        drawAxes: spec.heat ? [(u) => draw_heat(u, spec.heat)] : [],
+        draw: spec.x.marks ? [(u) => draw_marks(u, spec.x.marks)] : [],
+        setCursor: spec.heat ? [(u) => key.show(u)] : [],
+      },
+      legend: {show: !spec.heat, markers: {width: 0, fill: (u, i) => color(spec.series[i - 1]?.color ?? "c" + ((i - 1) % 6 + 1))}},
     };
   }
 
@@ -225,13 +312,20 @@ const roost = (() => {
       place.replaceWith(element("p", {textContent: "Charts were left out when this program was built (ROOST_WEB=OFF)."}));
       return {update() {}};
     }
+    const key = spec.heat ? heat_key(spec) : null;
+    if (spec.heat) {
+      figure.append(key.key);
+      spec.xs = [0, ...spec.heat.columns.map((_, i) => (i + 1) * spec.heat.each)];
+      // Drawn by no one; it gives the axes their ranges.
+      spec.series = [{label: "", values: spec.xs.map(() => spec.heat.edges.at(-1)), hidden: true}];
+    }
     let plot = null;
     // A log axis has no place for nothing.
     const shown = (values) => (spec.y.log ? values.map((v) => (v > 0 ? v : null)) : values);
     const data = () => [spec.x.kind === "category" ? spec.x.categories.map((_, i) => i) : spec.xs, ...spec.series.map((s) => shown(s.values))];
     const draw = () => {
       plot?.destroy();
-      plot = new uPlot(options(spec, Math.max(place.clientWidth, 100)), data(), place);
+      plot = new uPlot(options(spec, Math.max(place.clientWidth, 100), key), data(), place);
     };
     draw();
     drawn.add(draw);

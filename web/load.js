@@ -61,6 +61,10 @@
   add("latency", {title: "Latency", note: "of the answers of each second", x: over_time, y: {unit: "us", log: true}, xs: series.t, series: [
     {label: "max", values: series.max, color: "c6"}, {label: "p99.9", values: series.p999, color: "c4"}, {label: "p99", values: series.p99, color: "c2"},
     {label: "p90", values: series.p90, color: "c3"}, {label: "p50", values: series.p50, color: "c1"}]});
+  if (data.heat.edges.length > 0) {
+    add("heat", {title: "Latency, all answers", note: "how many took how long", x: over_time, y: {unit: "us", log: true}, height: 260, heat: data.heat});
+    by_id("heat").classList.add("wide");
+  }
   add("distribution", {title: "Latency by percentile", note: "of the whole load", x: {kind: "percentile"},
     y: {unit: "us", log: true}, xs: data.distribution.x, series: data.distribution.series});
   if (some(series.lateness_p99)) {

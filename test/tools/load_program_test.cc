@@ -1,7 +1,12 @@
 // `roost load`, against `roost echo` and against servers that misbehave.
 #include <gmock/gmock.h>
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <mutex>
 
@@ -64,6 +69,46 @@ TEST(LoadProgram, OpensPingsAndReportsBySchema) {
   EXPECT_EQ(report["server"]["processes"], 3);
   EXPECT_GT(report["server"]["rss_bytes"], 0);
   EXPECT_GT(report["server"]["bytes_per_connection"], 0);
+  EXPECT_EQ(echo.stop(), 0);
+}
+
+TEST(LoadProgram, HistogramsOfItsSecondsAddUpToTheReport) {
+  EchoServer echo;
+  const std::string path = testing::TempDir() + "roost-load-histograms-" + std::to_string(::getpid());
+  const Outcome outcome = run_load(echo.target(), {"--connections", "100", "--rate", "2000", "--interval", "50ms", "--duration", "1500ms",
+                                                   "--processes", "2", "--histograms", path});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  std::ifstream file(path);
+  std::string text;
+  ASSERT_TRUE(std::getline(file, text));
+  const json head = json::parse(text);
+  EXPECT_EQ(head["target"], echo.target());
+  std::uint64_t lines = 0;
+  std::uint64_t rest = 0;
+  std::map<std::uint64_t, std::uint64_t> buckets;
+  std::uint64_t max = 0;
+  for (; std::getline(file, text); ++lines) {
+    const json line = json::parse(text);
+    if (line.contains("rest_latency")) rest += line["rest_latency"]["count"].get<std::uint64_t>();
+    if (!line.contains("latency")) continue;
+    for (const json& bucket : line["latency"]["buckets"]) buckets[bucket[0]] += bucket[1].get<std::uint64_t>();
+    max = std::max(max, line["latency"]["max"].get<std::uint64_t>());
+  }
+  std::filesystem::remove(path);
+  const json& report = outcome.report;
+  EXPECT_EQ(lines, head["seconds"]);
+  std::uint64_t count = 0;
+  std::uint64_t median = 0;
+  for (const auto& [lowest, times] : buckets) {
+    count += times;
+    if (median == 0 && 2 * count >= report["latency_us"]["count"]) median = lowest;
+  }
+  EXPECT_EQ(count, report["latency_us"]["count"]);
+  EXPECT_EQ(rest, report["first_echo_us"]["count"].get<std::uint64_t>() + report["ramp_latency_us"]["count"].get<std::uint64_t>());
+  EXPECT_EQ(max, report["latency_us"]["max"]);
+  // The end of its bucket, which is a 128th wide.
+  EXPECT_GE(report["latency_us"]["p50"], median);
+  EXPECT_LE(report["latency_us"]["p50"], median + median / 128);
   EXPECT_EQ(echo.stop(), 0);
 }
 

@@ -19,15 +19,19 @@ std::expected<OutputFile, std::string> OutputFile::open(std::string option, std:
   return output;
 }
 
-std::expected<void, std::string> OutputFile::write(std::string_view content) {
+void OutputFile::append(std::string_view content) {
   std::FILE* file = file_ ? file_.get() : stdout;
+  if (error_ == 0 && std::fwrite(content.data(), 1, content.size(), file) != content.size()) error_ = errno;
+}
+
+std::expected<void, std::string> OutputFile::write(std::string_view content) {
+  append(content);
   // A disk that is full shows at the flush, at the latest.
-  const bool written = std::fwrite(content.data(), 1, content.size(), file) == content.size() && std::fflush(file) == 0;
-  int error = errno;
+  if (std::fflush(file_ ? file_.get() : stdout) != 0 && error_ == 0) error_ = errno;
   const bool closed = !file_ || std::fclose(file_.release()) == 0;
-  if (written && closed) return {};
-  if (written) error = errno;
-  return std::unexpected(fmt::format("{} {}: could not be written: {}; make room or name another file", option_, path_, std::strerror(error)));
+  if (!closed && error_ == 0) error_ = errno;
+  if (error_ == 0) return {};
+  return std::unexpected(fmt::format("{} {}: could not be written: {}; make room or name another file", option_, path_, std::strerror(error_)));
 }
 
 }  // namespace roost::tools

@@ -15,6 +15,8 @@ class OutputFile {
   // An existing file is emptied. "-" is standard output. `option` is named in errors: "--json".
   static std::expected<OutputFile, std::string> open(std::string option, std::string path);
 
+  // A piece of what is too long for one string; write() comes last, and tells whether all of it was written.
+  void append(std::string_view content);
   // Once; the file is complete and closed afterwards.
   std::expected<void, std::string> write(std::string_view content);
 
@@ -31,6 +33,7 @@ class OutputFile {
   std::string option_;
   std::string path_;
   std::unique_ptr<std::FILE, Closer> file_;  // none for standard output
+  int error_ = 0;                            // of the first append() that failed
 };
 
 }  // namespace roost::tools

@@ -27,11 +27,22 @@ TEST(OutputFile, AFullDiskIsOneLine) {
   EXPECT_EQ(written.error().find('\n'), std::string::npos);
 }
 
+TEST(OutputFile, ADiskThatWasFullForAPieceIsToldInTheEnd) {
+  if (::access("/dev/full", W_OK) != 0) GTEST_SKIP() << "no /dev/full here";
+  auto opened = OutputFile::open("--histograms", "/dev/full");
+  ASSERT_TRUE(opened.has_value());
+  opened->append(std::string(1'000'000, 'x'));
+  const auto written = opened->write({});
+  ASSERT_FALSE(written.has_value());
+  EXPECT_NE(written.error().find("No space left on device"), std::string::npos) << written.error();
+}
+
 TEST(OutputFile, AFileHoldsWhatWasWritten) {
   const auto path = std::filesystem::temp_directory_path() / ("roost-output-test-" + std::to_string(::getpid()));
   auto opened = OutputFile::open("--csv", path);
   ASSERT_TRUE(opened.has_value());
-  EXPECT_TRUE(opened->write("a,b\n1,2\n").has_value());
+  opened->append("a,b\n");
+  EXPECT_TRUE(opened->write("1,2\n").has_value());
   std::stringstream content;
   content << std::ifstream(path).rdbuf();
   EXPECT_EQ(content.str(), "a,b\n1,2\n");

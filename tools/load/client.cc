@@ -261,7 +261,7 @@ void Client::tell(std::uint8_t kind) {
   figures_.counters.told_ns = now_ns();
   figures_.counters.in_flight = in_flight_.size();
   link_.send(kind, figures_.encode(kind == result));
-  for (const Figures::Kind recent : {Figures::recent, Figures::recent_lateness}) figures_.histograms[recent].clear();
+  for (std::size_t recent = Figures::recent_run; recent < Figures::kinds; ++recent) figures_.histograms[recent].clear();
 }
 
 // --- opening ---------------------------------------------------------------------------------------------------------
@@ -640,9 +640,9 @@ void Client::finish_message(Connection& c, std::int64_t now) {
   ++target_of(c).received;
   c.last_ms = milliseconds_since_epoch(now);
   const std::uint64_t latency_us = to_us(now - c.due_ns);
-  figures_.histograms[Figures::recent].record(latency_us);
   const bool greeted = c.state == State::greeting;
   c.state = State::idle;
+  figures_.histograms[!greeted && c.in_run ? Figures::recent_run : Figures::recent_rest].record(latency_us);
   if (greeted) {
     figures_.histograms[Figures::first_echo].record(latency_us);
     if (!c.by_churn) settle();

@@ -22,7 +22,7 @@ std::string to_csv(const Timeline& timeline) {
     open += d.opened;
     fmt::format_to(out, "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},", i, timeline.phase(i), open, d.attempted, d.established, d.failed, d.dropped,
                    d.churned, d.sent, d.received, d.timeouts, d.errors, d.mismatched, d.bytes_sent, d.bytes_received);
-    const Histogram latency = second.latency.unpack();
+    const Histogram latency = second.latency();
     if (latency.empty()) {
       csv += ",,,,,";
     } else {

@@ -17,7 +17,7 @@ TEST(LoadCsv, HasAHeaderWithUnitsAndALineForEachSecond) {
   figures.counters.established = figures.counters.open = 7;
   figures.counters.failed = 2;
   figures.failures = {{"ECONNREFUSED", 1}, {"timed_out", 1}};
-  figures.histograms[Figures::recent].record_n(100, 7);
+  figures.histograms[Figures::recent_run].record_n(100, 7);
   figures.counters.told_ns = 1'900'000'000;
   timeline.add(0, figures);
   timeline.add_readings(3'000'000'000, {.client_bytes = 5000, .client_cpu_s = 0.5, .machine_busy_s = 1, .machine_total_s = 4,

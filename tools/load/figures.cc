@@ -142,7 +142,7 @@ std::string Figures::encode(bool all) const {
   const auto put_histogram = [&out](const Histogram& histogram, bool wanted) {
     put_text(out, wanted && !histogram.empty() ? histogram.encode() : std::string());
   };
-  for (std::size_t i = 0; i < kinds; ++i) put_histogram(histograms[i], all || i == recent || i == recent_lateness);
+  for (std::size_t i = 0; i < kinds; ++i) put_histogram(histograms[i], all || i >= recent_run);
   put(out, static_cast<std::uint32_t>(stages.size()));
   for (const StageFigures& stage : stages) {
     put(out, stage.counts);

@@ -104,7 +104,9 @@ struct Figures {
     run,          // messages of the run: the latency that counts
     service,      // the same messages from their actual sending (a long one: from its last byte) to the answer
     lateness,     // of the run: how long after its due time the generator sent a message
-    recent,       // all but connect and lateness, since the last progress frame
+    // Since the last progress frame. The first two together are all answers that came.
+    recent_run,   // of `run`
+    recent_rest,  // of `first_echo` and `ramp`
     recent_lateness,
     kinds,
   };

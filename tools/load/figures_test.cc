@@ -39,7 +39,7 @@ TEST(LoadFigures, ReadBackAsWritten) {
 TEST(LoadFigures, ProgressCarriesOnlyTheRecentHistogram) {
   const auto copy = Figures::decode(sample(4).encode(false));
   ASSERT_TRUE(copy);
-  EXPECT_EQ(copy->histograms[Figures::recent], sample(4).histograms[Figures::recent]);
+  EXPECT_EQ(copy->histograms[Figures::recent_run], sample(4).histograms[Figures::recent_run]);
   EXPECT_TRUE(copy->histograms[Figures::run].empty());
   EXPECT_EQ(copy->failures.size(), 2u);
   EXPECT_EQ(copy->stages[1].counts.run_sent, 4u);

@@ -8,6 +8,7 @@ namespace roost::load {
 namespace {
 
 constexpr unsigned bits = 8;  // values below 256 have a bucket each; above, each power of two has 128
+static_assert(1u << (bits - 1) == Histogram::buckets_per_power_of_two);
 
 void put_varint(std::string& out, std::uint64_t value) {
   while (value >= 0x80) {

@@ -18,6 +18,8 @@ namespace roost::load {
 class Histogram {
  public:
   static constexpr std::uint64_t value_max = 0xffff'ffff;  // 71 minutes in microseconds
+  // Values below twice as many have a bucket each.
+  static constexpr unsigned buckets_per_power_of_two = 128;
 
   Histogram();
 
@@ -31,6 +33,7 @@ class Histogram {
   // All of these are 0 for an empty histogram.
   [[nodiscard]] std::uint64_t min() const noexcept { return count_ == 0 ? 0 : min_; }
   [[nodiscard]] std::uint64_t max() const noexcept { return max_; }
+  [[nodiscard]] std::uint64_t sum() const noexcept { return sum_; }
   [[nodiscard]] double mean() const noexcept;
   // The smallest value such that at least `fraction` (0 to 1) of all recorded values are at most that; as the upper end of
   // its bucket, so it never flatters, and never above max().

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "tools/common/format.h"
+#include "tools/load/heat.h"
 #include "tools/web/web.h"
 
 namespace roost::load {
@@ -18,6 +19,7 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr std::size_t points_max = 1800;   // of a line: more than a screen has columns for
+constexpr std::size_t heat_columns_max = 600;
 constexpr std::size_t kinds_max = 6;       // of errors that get a line of their own
 
 double rounded(double value) { return std::round(value * 10) / 10; }
@@ -170,6 +172,7 @@ ordered_json page_data(const Record& record) {
             {"memory_bytes", record.machine.memory_bytes}}},
           {"marks", std::move(marks)},
           {"series", time_series(all, record.machine.processors)},
+          {"heat", to_json(heat_map(record.timeline, heat_columns_max))},
           {"distribution", distribution(record)},
           {"errors", errors_by_kind(all)}};
 }

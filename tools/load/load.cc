@@ -32,6 +32,8 @@
 #include "tools/load/clock.h"
 #include "tools/load/csv.h"
 #include "tools/load/figures.h"
+#include "tools/load/heat.h"
+#include "tools/load/histograms.h"
 #include "tools/load/html.h"
 #include "tools/load/plan.h"
 #include "tools/load/progress.h"
@@ -134,7 +136,7 @@ void Conductor::on_frame(unsigned index, const tools::Frame& frame) {
   }
   if (shard.has_result || (frame.kind != progress && frame.kind != result)) return;
   if (auto figures = Figures::decode(frame.payload)) {
-    recent_.merge(figures->histograms[Figures::recent]);
+    for (const Figures::Kind recent : {Figures::recent_run, Figures::recent_rest}) recent_.merge(figures->histograms[recent]);
     record_.timeline.add(index, *figures);
     shard.figures = std::move(*figures);
     shard.has_result = frame.kind == result;
@@ -155,7 +157,7 @@ void Conductor::on_exit(const tools::ShardExit& exit) {
   for (FaultFigures& fault : shard.figures.faults) fault.counts.open = 0;
   if (lost > 0) shard.figures.failures["lost_process"] += lost;
   c.told_ns = now_ns();
-  for (const Figures::Kind told : {Figures::recent, Figures::recent_lateness}) shard.figures.histograms[told].clear();
+  for (std::size_t told = Figures::recent_run; told < Figures::kinds; ++told) shard.figures.histograms[told].clear();
   record_.timeline.add(exit.index, shard.figures);
   if (record_.interrupted && exit.killed()) return;  // by us
   record_.lost_processes.push_back(exit.to_string());
@@ -420,18 +422,20 @@ struct Outputs {
   std::optional<tools::OutputFile> json;
   std::optional<tools::OutputFile> csv;
   std::optional<tools::OutputFile> html;
+  std::optional<tools::OutputFile> histograms;
 
   std::expected<void, std::string> open(const LoadOptions& options);
   // Whether one of them is standard output, which then has nothing else.
   [[nodiscard]] bool take_standard_output() const {
     return std::ranges::any_of(all(), [](const auto* output) { return *output && (*output)->is_standard_output(); });
   }
-  [[nodiscard]] std::array<const std::optional<tools::OutputFile>*, 3> all() const { return {&json, &csv, &html}; }
+  [[nodiscard]] std::array<const std::optional<tools::OutputFile>*, 4> all() const { return {&json, &csv, &html, &histograms}; }
 };
 
 std::expected<void, std::string> Outputs::open(const LoadOptions& options) {
   const std::tuple<std::optional<tools::OutputFile>*, const char*, const std::string*> wanted[] = {
-      {&json, "--json", &options.json_path}, {&csv, "--csv", &options.csv_path}, {&html, "--html", &options.html_path}};
+      {&json, "--json", &options.json_path}, {&csv, "--csv", &options.csv_path}, {&html, "--html", &options.html_path},
+      {&histograms, "--histograms", &options.histograms_path}};
   std::map<std::string, std::string> taken;
   for (const auto& [output, option, path] : wanted) {
     if (path->empty()) continue;
@@ -465,7 +469,12 @@ int execute(const LoadOptions& options) {
   // A load that never held a connection has nothing to tell beyond that line.
   const bool has_story = record.figures.counters.established > 0 || record.given_up.empty();
   // First: it is there whatever becomes of the files.
-  if (has_story && !options.quiet && !outputs.take_standard_output()) fmt::print("{}", to_text(record));
+  if (has_story && !options.quiet && !outputs.take_standard_output()) {
+    if (const auto screen = Screen::of(STDOUT_FILENO)) {
+      for (const std::string& line : heat_lines(heat_map(record.timeline, heat_columns(*screen)), *screen)) fmt::print("{}\n", line);
+    }
+    fmt::print("{}", to_text(record));
+  }
   std::fflush(stdout);
   const auto write = [&status](std::optional<tools::OutputFile>& output, auto content) {
     if (!output) return;
@@ -477,6 +486,12 @@ int execute(const LoadOptions& options) {
   write(outputs.json, [&] { return to_json(record).dump(2) + '\n'; });
   write(outputs.html, [&] { return to_html(record); });
   write(outputs.csv, [&] { return to_csv(record.timeline); });
+  if (outputs.histograms) {
+    if (auto written = write_histograms(record, *outputs.histograms); !written) {
+      tools::print_error("load", written.error());
+      status = 1;
+    }
+  }
   return status;
 }
 
@@ -559,6 +574,8 @@ void add_load_command(CLI::App& app, int& exit_status) {
   load.add_option("--json", options->json_path, "Write the report as JSON; - is standard output")->type_name("FILE");
   load.add_option("--csv", options->csv_path, "Write what happened in each second as a table")->type_name("FILE");
   load.add_option("--html", options->html_path, "Write the report as a page with charts, readable offline")->type_name("FILE");
+  load.add_option("--histograms", options->histograms_path, "Write the latencies of each second as histograms, JSON lines that add up exactly")
+      ->type_name("FILE");
   load.add_option_function<std::vector<std::string>>(
           "--fail-if",
           [options](const std::vector<std::string>& texts) {

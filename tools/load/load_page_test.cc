@@ -35,7 +35,7 @@ Record eventful_record() {
   for (int second = 0; second < 120; ++second) {
     const auto now_ns = (second + 2) * second_ns;
     if (second < 50) c.established += 2000, c.open += 2000, figures.histograms[Figures::connect].record_n(80, 2000), figures.histograms[Figures::first_echo].record_n(150, 2000);
-    for (auto kind : {Figures::recent, second < 50 ? Figures::ramp : Figures::run}) {
+    for (auto kind : {second < 50 ? Figures::recent_rest : Figures::recent_run, second < 50 ? Figures::ramp : Figures::run}) {
       figures.histograms[kind].record_n(70, 4000);
       figures.histograms[kind].record_n(static_cast<std::uint64_t>(200 + 150 * (1 + std::sin(second / 7.0))), 900);
       figures.histograms[kind].record_n(second == 80 ? 250'000 : 1500, 90);
@@ -56,7 +56,7 @@ Record eventful_record() {
     }
     c.told_ns = now_ns - 1;
     record.timeline.add(0, figures);
-    for (auto kind : {Figures::recent, Figures::recent_lateness}) figures.histograms[kind].clear();
+    for (auto kind : {Figures::recent_run, Figures::recent_rest, Figures::recent_lateness}) figures.histograms[kind].clear();
     readings.server_bytes = 4'400 * c.open + 3'000'000;
     readings.client_bytes = 4'600 * c.open + 4'000'000;
     readings.server_cpu_s += 0.6;
@@ -150,6 +150,34 @@ TEST(LoadPageData, FetchesNothingAndCarriesTheLicenceOfItsCharts) {
   EXPECT_EQ(web::has_charts(), html.find("The MIT License (MIT)") != std::string::npos);
 }
 
+// The lightness of "#rrggbb" as WCAG 2 defines it, 0 to 1.
+double luminance(const std::string& color) {
+  const double shares[] = {0.2126, 0.7152, 0.0722};
+  double sum = 0;
+  for (std::size_t i = 0; i < 3; ++i) {
+    const double part = std::stoi(color.substr(1 + 2 * i, 2), nullptr, 16) / 255.0;
+    sum += shares[i] * (part <= 0.04045 ? part / 12.92 : std::pow((part + 0.055) / 1.055, 2.4));
+  }
+  return sum;
+}
+
+TEST(LoadPageData, ShadesOfTheHeatMapAreToldApartByLightnessAlone) {
+  const std::string css(web::asset("frame.css"));
+  const std::size_t dark = css.find("prefers-color-scheme: dark");
+  ASSERT_NE(dark, std::string::npos);
+  for (const std::size_t theme : {std::size_t{0}, dark}) {
+    const auto of = [&](const std::string& name) { return luminance(css.substr(css.find("--" + name + ": #", theme) + name.size() + 4, 7)); };
+    // Contrast, as WCAG 2 counts it: each step is seen, and the rarest stands out from the panel that it is drawn on.
+    double before = of("panel");
+    for (const char* name : {"h1", "h2", "h3", "h4", "h5"}) {
+      const double now = of(name);
+      EXPECT_EQ(now > before, theme == dark) << name;
+      EXPECT_GE((std::max(now, before) + 0.05) / (std::min(now, before) + 0.05), 1.2) << name;
+      before = now;
+    }
+  }
+}
+
 // These need a browser, and leave their pictures in build/screenshots/: `ctest -L web`.
 class LoadPage : public testing::TestWithParam<web::Browser::Window> {};
 
@@ -167,10 +195,16 @@ TEST_P(LoadPage, IsDrawnWithoutErrorsAndFitsTheWindow) {
   ASSERT_FALSE(html.empty());
   EXPECT_EQ(web::root_attribute(html, "data-error"), std::nullopt);
   EXPECT_EQ(web::root_attribute(html, "data-overflow"), "no");
-  EXPECT_EQ(web::root_attribute(html, "data-charts"), web::has_charts() ? "11" : "0");
+  EXPECT_EQ(web::root_attribute(html, "data-charts"), web::has_charts() ? "12" : "0");
   std::size_t canvases = 0;
   for (std::size_t at = html.find("<canvas"); at != std::string::npos; at = html.find("<canvas", at + 1)) ++canvases;
-  EXPECT_EQ(canvases, web::has_charts() ? 11u : 0u);
+  EXPECT_EQ(canvases, web::has_charts() ? 12u : 0u);
+  // Every second has its cells, four rows or more of them.
+  if (web::has_charts()) {
+    const std::size_t at = html.find("data-cells=\"");
+    ASSERT_NE(at, std::string::npos);
+    EXPECT_GE(std::stoul(html.substr(at + 12)), window.width >= 1600 ? 480u : 200u);
+  }
   for (const char* shown : {"100,000 connections to 127.0.0.1:8080", "latency.p99 &gt; 1ms", "CROSSED", "Linux 6.18.0 x86_64", "ECONNRESET", "rather long", "drip:5000/1s"}) {
     // In an element of the page, not in the data that it is drawn from.
     EXPECT_NE(html.substr(0, html.find("id=\"data\"")).find(shown), std::string::npos) << shown;

@@ -30,6 +30,7 @@ struct LoadOptions {
   std::string json_path;                                  // these three: empty for none, - for standard output
   std::string csv_path;
   std::string html_path;
+  std::string histograms_path;
   std::vector<Condition> fail_if;
   bool quiet = false;
   std::int64_t server_pid = 0;                            // 0: not known

@@ -111,12 +111,13 @@ class Line {
   bool is_first_ = true;
 };
 
-// Of the last second with answers in it; the one that is going on counts with the one before.
-Histogram recent_latency(const Timeline& timeline) {
+// Of the last second; the one that is going on counts with the one before.
+template <class HistogramOf>
+Histogram recent(const Timeline& timeline, HistogramOf histogram_of) {
   const auto& all = timeline.seconds();
-  Histogram histogram;
-  for (std::size_t back = 1; back <= 2 && back <= all.size(); ++back) histogram.merge(all[all.size() - back].latency.unpack());
-  return histogram;
+  Histogram sum;
+  for (std::size_t back = 1; back <= 2 * timeline.histogram_seconds() && back <= all.size(); ++back) sum.merge(histogram_of(all[all.size() - back]));
+  return sum;
 }
 
 const Usage* recent_usage(const Timeline& timeline) {
@@ -128,6 +129,17 @@ const Usage* recent_usage(const Timeline& timeline) {
 }
 
 }  // namespace
+
+std::optional<Screen> Screen::of(int descriptor) {
+  if (::isatty(descriptor) == 0 || std::getenv("TERM") == nullptr || environment_says("TERM", "dumb")) return std::nullopt;
+  Screen screen{.has_unicode = locale_is_utf8(), .has_colors = std::getenv("NO_COLOR") == nullptr};
+  winsize size{};
+  if (::ioctl(descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 && size.ws_row > 1) {
+    screen.columns = size.ws_col;
+    screen.rows = size.ws_row;
+  }
+  return screen;
+}
 
 std::string sparkline(const std::vector<std::uint64_t>& values, std::size_t width, bool has_unicode) {
   static constexpr std::array<std::string_view, 8> blocks{"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
@@ -192,7 +204,7 @@ std::vector<std::string> live_lines(const LoadOptions& options, const Moment& mo
   if (rates.bytes > 0) messages.add(fmt::format("{}/s both ways", format_bytes(rates.bytes)));
   lines.push_back(messages.add(fmt::format("{} in all", format_count(c.received))).text());
 
-  const Histogram latency = recent_latency(timeline);
+  const Histogram latency = recent(timeline, [](const Second& second) { return second.latency(); });
   if (latency.empty()) {
     lines.push_back(Line(screen, "latency").add("no answers in the last second").text());
   } else {
@@ -206,7 +218,7 @@ std::vector<std::string> live_lines(const LoadOptions& options, const Moment& mo
 
   std::vector<std::uint64_t> p99;
   const std::size_t width = screen.columns > label_width + 30 ? screen.columns - label_width - 30 : 10;
-  for (std::size_t i = all.size() - std::min(width, all.size()); i < all.size(); ++i) p99.push_back(all[i].latency.unpack().percentile(0.99));
+  for (std::size_t i = all.size() - std::min(width, all.size()); i < all.size(); ++i) p99.push_back(all[i].latency().percentile(0.99));
   std::uint64_t least = 0;
   std::uint64_t most = 0;
   for (const std::uint64_t value : p99) {
@@ -256,8 +268,7 @@ std::vector<std::string> live_lines(const LoadOptions& options, const Moment& mo
     if (options.server_pid != 0) lines.push_back(Line(screen, "server").add(processors(usage->server_processors)).add(memory(usage->server_bytes)).text());
     std::string late;
     if (!all.empty() && options.has_open_loop()) {
-      Histogram lateness = all.back().lateness.unpack();
-      if (all.size() > 1) lateness.merge(all[all.size() - 2].lateness.unpack());
+      const Histogram lateness = recent(timeline, [](const Second& second) { return second.lateness.unpack(); });
       if (!lateness.empty()) late = fmt::format("late by p99 {}", format_us(lateness.percentile(0.99)));
     }
     Line client(screen, "client");
@@ -274,9 +285,7 @@ std::vector<std::string> live_lines(const LoadOptions& options, const Moment& mo
 Progress::Progress(const LoadOptions& options, const Timeline& timeline)
     : options_(options),
       timeline_(timeline),
-      is_terminal_(::isatty(STDERR_FILENO) != 0 && std::getenv("TERM") != nullptr && !environment_says("TERM", "dumb")),
-      has_unicode_(locale_is_utf8()),
-      has_colors_(std::getenv("NO_COLOR") == nullptr),
+      is_terminal_(Screen::of(STDERR_FILENO).has_value()),
       shown_ns_(now_ns()) {}
 
 Rates Progress::rates() const {
@@ -325,16 +334,6 @@ void Progress::show_line(const Moment& moment) {
   recent_.clear();
 }
 
-Screen Progress::screen() const {
-  Screen screen{.has_unicode = has_unicode_, .has_colors = has_colors_};
-  winsize size{};
-  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 && size.ws_row > 1) {
-    screen.columns = size.ws_col;
-    screen.rows = size.ws_row;
-  }
-  return screen;
-}
-
 // To the beginning of the block that stands there, which is none any more.
 std::string Progress::step_back(const Screen& screen) {
   // A terminal that has become narrower since has folded the lines it shows.
@@ -346,9 +345,17 @@ std::string Progress::step_back(const Screen& screen) {
 }
 
 void Progress::draw(const Moment& moment) {
-  const Screen screen = this->screen();
+  const Screen screen = Screen::of(STDERR_FILENO).value_or(Screen{});
   std::string out = "\x1b[?25l" + step_back(screen);
-  for (const std::string& line : live_lines(options_, moment, rates(), timeline_, screen)) {
+  std::vector<std::string> lines = live_lines(options_, moment, rates(), timeline_, screen);
+  if (heat_seconds_ != timeline_.seconds().size() || heat_columns_ != screen.columns) {
+    heat_ = recent_heat_map(timeline_, heat_columns(screen));
+    heat_seconds_ = timeline_.seconds().size();
+    heat_columns_ = screen.columns;
+  }
+  // All of the map, or none of it.
+  if (const auto map = heat_lines(heat_, screen); lines.size() + map.size() < screen.rows) lines.insert(lines.end(), map.begin(), map.end());
+  for (const std::string& line : lines) {
     out += line + "\x1b[K\n";
     drawn_widths_.push_back(width_of(line));
   }
@@ -359,7 +366,7 @@ void Progress::draw(const Moment& moment) {
 
 void Progress::clear() {
   if (drawn_widths_.empty()) return;
-  fmt::print(stderr, "{}\x1b[J", step_back(screen()));
+  fmt::print(stderr, "{}\x1b[J", step_back(Screen::of(STDERR_FILENO).value_or(Screen{})));
   std::fflush(stderr);
 }
 

@@ -7,11 +7,13 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "tools/load/figures.h"
+#include "tools/load/heat.h"
 #include "tools/load/histogram.h"
 #include "tools/load/plan.h"
 #include "tools/load/timeline.h"
@@ -34,6 +36,9 @@ struct Screen {
   unsigned rows = 24;
   bool has_unicode = true;
   bool has_colors = true;
+
+  // Of a terminal; none where the descriptor is something else, or one that can only write on.
+  static std::optional<Screen> of(int descriptor);
 };
 
 // What changed a second, over the last second or so.
@@ -67,17 +72,18 @@ class Progress {
   void show_line(const Moment& moment);
   void draw(const Moment& moment);
   [[nodiscard]] Rates rates() const;
-  [[nodiscard]] Screen screen() const;
   std::string step_back(const Screen& screen);
 
   const LoadOptions& options_;
   const Timeline& timeline_;
   const bool is_terminal_;
-  const bool has_unicode_;
-  const bool has_colors_;
   std::deque<Moment> past_;             // those of the last second, the oldest first
   std::int64_t shown_ns_ = 0;
   std::vector<unsigned> drawn_widths_;  // of the lines of the block that stands there now
+  // Made anew once a second: that takes some milliseconds, of processors that have better to do.
+  HeatMap heat_;
+  std::size_t heat_seconds_ = 0;        // of the timeline, when it was made
+  unsigned heat_columns_ = 0;           // of the screen, likewise
   // For lines.
   Counters last_;
   Histogram recent_;

@@ -32,9 +32,9 @@ class LoadProgress : public testing::Test {
       figures.counters.told_ns = second * 1'000'000'000LL + 500'000'000;
       figures.counters.established = figures.counters.open += 200;
       figures.counters.received += 1000;
-      figures.histograms[Figures::recent].record_n(static_cast<std::uint64_t>(100 + 7 * second), 1000);
+      figures.histograms[Figures::recent_run].record_n(static_cast<std::uint64_t>(100 + 7 * second), 1000);
       timeline_.add(0, figures);
-      figures.histograms[Figures::recent].clear();
+      figures.histograms[Figures::recent_run].clear();
       timeline_.add_readings((second + 1) * 1'000'000'000LL + 2, {.server_bytes = 400'000'000, .client_bytes = 440'000'000});
     }
     moment_ = {.phase = "running", .now_ns = 12'000'000'000, .phase_begin_ns = 2'000'000'000, .phase_end_ns = 32'000'000'000, .counters = figures.counters};

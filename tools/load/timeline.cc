@@ -19,6 +19,18 @@ void add(tools::TcpCounters& sum, const tools::TcpCounters& more) {
   sum.listen_drops += more.listen_drops;
 }
 
+std::size_t packed_bytes_of(const Second& second) {
+  std::size_t sum = 0;
+  for (const auto histogram : Second::histograms) sum += (second.*histogram).packed_bytes();
+  return sum;
+}
+
+// Says how many bytes that takes.
+std::size_t pack(Second& second) {
+  for (const auto histogram : Second::histograms) (second.*histogram).pack();
+  return packed_bytes_of(second);
+}
+
 Deltas difference(const Counters& now, const Counters& before) {
   Deltas d;
   d.attempted = grown(now.attempted, before.attempted);
@@ -52,10 +64,24 @@ void PackedHistogram::pack() {
   open_.reset();
 }
 
+void PackedHistogram::add_to(Histogram& sum) const {
+  if (open_) {
+    sum.merge(*open_);
+  } else if (!packed_.empty()) {
+    sum.merge(unpack());
+  }
+}
+
 Histogram PackedHistogram::unpack() const {
   if (open_) return *open_;
   if (packed_.empty()) return {};
   return Histogram::decode(packed_).value_or(Histogram());
+}
+
+Histogram Second::latency() const {
+  Histogram sum = run_latency.unpack();
+  rest_latency.add_to(sum);
+  return sum;
 }
 
 void Deltas::merge(const Deltas& other) {
@@ -85,12 +111,46 @@ Second& Timeline::at(std::size_t index) {
   index = std::min(index, seconds_max - 1);
   if (index >= seconds_.size()) {
     seconds_.resize(index + 1);
-    for (; packed_ + open_seconds < seconds_.size(); ++packed_) {
-      seconds_[packed_].latency.pack();
-      seconds_[packed_].lateness.pack();
-    }
+    pack_old();
   }
   return seconds_[index];
+}
+
+Second& Timeline::histograms_at(std::size_t index) {
+  at(index);
+  index = std::min(index, seconds_max - 1);
+  index -= index % histogram_seconds_;
+  if (std::ranges::find(open_, index) == open_.end()) {
+    packed_bytes_ -= packed_bytes_of(seconds_[index]);
+    open_.push_back(index);
+  }
+  return seconds_[index];
+}
+
+void Timeline::pack_old() {
+  std::erase_if(open_, [this](std::size_t index) {
+    if (index + histogram_seconds_ + open_seconds > seconds_.size()) return false;
+    packed_bytes_ += pack(seconds_[index]);
+    return true;
+  });
+  while (packed_bytes_ > histogram_bytes_max_ && histogram_seconds_ < seconds_.size()) halve_resolution();
+}
+
+void Timeline::halve_resolution() {
+  open_.clear();
+  packed_bytes_ = 0;
+  for (std::size_t index = 0; index < seconds_.size(); index += 2 * histogram_seconds_) {
+    Second& first = seconds_[index];
+    if (const std::size_t next = index + histogram_seconds_; next < seconds_.size()) {
+      for (const auto histogram : Second::histograms) {
+        if ((seconds_[next].*histogram).empty()) continue;
+        (first.*histogram).merge((seconds_[next].*histogram).unpack());
+        seconds_[next].*histogram = {};
+      }
+    }
+    packed_bytes_ += pack(first);
+  }
+  histogram_seconds_ *= 2;
 }
 
 void Timeline::add(unsigned process, const Figures& figures) {
@@ -106,9 +166,11 @@ void Timeline::add(unsigned process, const Figures& figures) {
   for (const auto& [name, times] : figures.failures) {
     if (const std::uint64_t more = grown(times, before.failures[name]); more > 0) deltas.failures[name] = more;
   }
-  Second& second = at(static_cast<std::size_t>(middle_ns / second_ns));
-  second.deltas.merge(deltas);
-  second.latency.merge(figures.histograms[Figures::recent]);
+  const auto index = static_cast<std::size_t>(middle_ns / second_ns);
+  at(index).deltas.merge(deltas);
+  Second& second = histograms_at(index);
+  second.run_latency.merge(figures.histograms[Figures::recent_run]);
+  second.rest_latency.merge(figures.histograms[Figures::recent_rest]);
   second.lateness.merge(figures.histograms[Figures::recent_lateness]);
   before = {figures.counters, figures.failures};
 }
@@ -150,9 +212,15 @@ std::string_view Timeline::phase(std::size_t index) const noexcept {
   return name;
 }
 
+std::size_t seconds_each(const Timeline& timeline, std::size_t points_max) {
+  const auto divided = [](std::size_t count, std::size_t by) { return (count + by - 1) / by; };
+  const std::size_t each = points_max == 0 ? 1 : std::max<std::size_t>(divided(timeline.seconds().size(), points_max), 1);
+  return divided(each, timeline.histogram_seconds()) * timeline.histogram_seconds();
+}
+
 std::vector<Span> spans(const Timeline& timeline, std::size_t points_max) {
   const auto& seconds = timeline.seconds();
-  const std::size_t each = points_max == 0 ? 1 : std::max<std::size_t>((seconds.size() + points_max - 1) / points_max, 1);
+  const std::size_t each = seconds_each(timeline, points_max);
   std::vector<Span> all;
   std::int64_t open = 0;
   for (std::size_t first = 0; first < seconds.size(); first += each) {
@@ -163,8 +231,9 @@ std::vector<Span> spans(const Timeline& timeline, std::size_t points_max) {
     unsigned read = 0;
     for (std::size_t i = first; i < first + span.count; ++i) {
       span.deltas.merge(seconds[i].deltas);
-      span.latency.merge(seconds[i].latency.unpack());
-      span.lateness.merge(seconds[i].lateness.unpack());
+      seconds[i].run_latency.add_to(span.latency);
+      seconds[i].rest_latency.add_to(span.latency);
+      seconds[i].lateness.add_to(span.lateness);
       if (const auto& usage = seconds[i].usage) {
         ++read;
         sum.server_bytes += usage->server_bytes;

@@ -6,8 +6,13 @@
 // lost by that: over all seconds the differences add up to the totals, and histograms to the whole one, exactly.
 //
 // Memory and CPU are the parent's own readings, once a second.
+//
+// Histograms are kept packed, and in a bounded space: when those of a long load come to take more than histogram_bytes_max,
+// neighbours are put together, so that each is of two seconds from then on, and later of four. Nothing is lost but the distinction.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -26,10 +31,13 @@ namespace roost::load {
 class PackedHistogram {
  public:
   void merge(const Histogram& other);
+  void add_to(Histogram& sum) const;
   // Gives back the memory that merging is quick with.
   void pack();
   [[nodiscard]] Histogram unpack() const;
   [[nodiscard]] bool empty() const noexcept { return packed_.empty() && !open_; }
+  // On the heap, while it is packed.
+  [[nodiscard]] std::size_t packed_bytes() const noexcept { return packed_.size(); }
 
  private:
   std::string packed_;               // of what was merged before the last pack()
@@ -84,20 +92,29 @@ struct Usage {
 
 struct Second {
   Deltas deltas;
-  PackedHistogram latency;           // of the answers that came, first ones included
+  PackedHistogram run_latency;       // of the answers that came to messages of the run
+  PackedHistogram rest_latency;      // of the other answers, first ones included
   PackedHistogram lateness;
   std::optional<Usage> usage;        // none when the parent was too busy to look
+
+  static constexpr std::array histograms{&Second::run_latency, &Second::rest_latency, &Second::lateness};
+  // Of all answers.
+  [[nodiscard]] Histogram latency() const;
 };
 
 class Timeline {
  public:
   // Longer loads count the rest into the last second.
   static constexpr std::size_t seconds_max = 86'400;
+  // At 20,000 messages a second that took 10 us to 10 ms, a second's histograms were 3.4 KB: five hours of such a load are whole.
+  static constexpr std::size_t histogram_bytes_max = std::size_t{64} << 20;
 
   struct Mark {
     std::string name;  // of what begins here: "opening", "running"
     double at_s;
   };
+
+  explicit Timeline(std::size_t bytes_max = histogram_bytes_max) : histogram_bytes_max_(bytes_max) {}
 
   // Second 0 begins here, with what the readings are now.
   void begin(std::int64_t begin_ns, const Readings& readings);
@@ -114,6 +131,9 @@ class Timeline {
 
   // The last one may not be over.
   [[nodiscard]] const std::vector<Second>& seconds() const noexcept { return seconds_; }
+  // How many seconds a histogram is of. It stands with the first of them: the second whose index is a multiple of this.
+  [[nodiscard]] std::size_t histogram_seconds() const noexcept { return histogram_seconds_; }
+  [[nodiscard]] std::size_t packed_bytes() const noexcept { return packed_bytes_; }
   [[nodiscard]] const std::vector<Mark>& marks() const noexcept { return marks_; }
   // The name of the last mark before the end of second `index`.
   [[nodiscard]] std::string_view phase(std::size_t index) const noexcept;
@@ -125,16 +145,25 @@ class Timeline {
   };
 
   Second& at(std::size_t index);
+  Second& histograms_at(std::size_t index);
+  void pack_old();
+  void halve_resolution();
 
+  std::size_t histogram_bytes_max_;  // constant after construction
   std::int64_t begin_ns_ = 0;
   std::vector<Second> seconds_;
-  std::size_t packed_ = 0;           // seconds before this one are packed, unless a late frame opened one
+  std::size_t histogram_seconds_ = 1;
+  std::vector<std::size_t> open_;    // seconds whose histograms may not be packed
+  std::size_t packed_bytes_ = 0;     // of the histograms of all others
   std::vector<Process> processes_;   // what each told last
   std::vector<Mark> marks_;
   Readings last_;
   std::int64_t last_ns_ = 0;         // of last_
   std::size_t read_ = 0;             // seconds that readings were taken for, or passed over
 };
+
+// How many seconds a chart's point is of, so that there are at most `points_max` (0: any number) and no histogram is cut.
+std::size_t seconds_each(const Timeline& timeline, std::size_t points_max);
 
 // Seconds put together, so that there are at most `points_max`: what a chart can show.
 struct Span {

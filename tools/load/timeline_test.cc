@@ -16,13 +16,13 @@ struct Teller {
   void answer(std::uint64_t latency_us, std::uint64_t times) {
     figures.counters.sent += times;
     figures.counters.received += times;
-    figures.histograms[Figures::recent].record_n(latency_us, times);
+    figures.histograms[Figures::recent_run].record_n(latency_us, times);
     figures.histograms[Figures::run].record_n(latency_us, times);
   }
   void tell(Timeline& timeline, double at_s) {
     figures.counters.told_ns = begin_ns + static_cast<std::int64_t>(at_s * 1e9);
     timeline.add(number, figures);
-    figures.histograms[Figures::recent].clear();
+    figures.histograms[Figures::recent_run].clear();
   }
 };
 
@@ -39,7 +39,7 @@ TEST(LoadTimeline, WhatIsToldAtTheFirstLookInASecondBelongsToTheOneBefore) {
   ASSERT_EQ(timeline.seconds().size(), 2u);
   EXPECT_EQ(timeline.seconds()[0].deltas.received, 30u);
   EXPECT_EQ(timeline.seconds()[1].deltas.received, 40u);
-  EXPECT_EQ(timeline.seconds()[1].latency.unpack().count(), 40u);
+  EXPECT_EQ(timeline.seconds()[1].latency().count(), 40u);
 }
 
 TEST(LoadTimeline, SecondsAddUpToTheTotalsWhateverTheProcessesDo) {
@@ -95,8 +95,8 @@ TEST(LoadTimeline, AFrameThatComesLateFindsItsSecondAgain) {
   for (int at = 1; at < 20; ++at) quick.tell(timeline, at + 0.5);
   slow.answer(200, 1);
   slow.tell(timeline, 0.9);
-  EXPECT_EQ(timeline.seconds()[0].latency.unpack().count(), 2u);
-  EXPECT_EQ(timeline.seconds()[0].latency.unpack().max(), 200u);
+  EXPECT_EQ(timeline.seconds()[0].latency().count(), 2u);
+  EXPECT_EQ(timeline.seconds()[0].latency().max(), 200u);
 }
 
 TEST(LoadTimeline, ReadingsBecomeSharesOfTheTimeBetweenThem) {
@@ -127,6 +127,31 @@ TEST(LoadTimeline, ASecondIsNamedByWhatLastBeganInIt) {
   EXPECT_EQ(timeline.phase(1), "opening");
   EXPECT_EQ(timeline.phase(2), "running");
   EXPECT_EQ(timeline.phase(9), "running");
+}
+
+TEST(LoadTimeline, HistogramsThatTakeTooMuchArePutTogetherAndNothingIsLost) {
+  constexpr std::size_t bytes_max = 4000;
+  Timeline timeline(bytes_max);
+  timeline.begin(begin_ns, {});
+  Teller teller{.number = 0, .figures = {}};
+  for (int second = 0; second < 1000; ++second) {
+    for (std::uint64_t i = 0; i < 20; ++i) teller.answer(100 + i * static_cast<std::uint64_t>(second % 50 + 1), 1 + i % 3);
+    teller.tell(timeline, second + 0.5);
+    EXPECT_LE(timeline.packed_bytes(), bytes_max);
+  }
+  const std::size_t each = timeline.histogram_seconds();
+  EXPECT_GT(each, 4u);
+  Histogram sum;
+  std::uint64_t received = 0;
+  for (std::size_t i = 0; i < timeline.seconds().size(); ++i) {
+    EXPECT_EQ(timeline.seconds()[i].run_latency.empty(), i % each != 0) << i;
+    timeline.seconds()[i].run_latency.add_to(sum);
+    received += timeline.seconds()[i].deltas.received;
+  }
+  EXPECT_EQ(sum, teller.figures.histograms[Figures::run]);
+  EXPECT_EQ(received, teller.figures.counters.received) << "counts stay those of each second";
+  // A point of a chart has all of a histogram or nothing of it.
+  for (const Span& span : spans(timeline, 400)) EXPECT_EQ(span.latency.count(), span.deltas.received);
 }
 
 TEST(LoadTimeline, ALoadOfManyDaysHasABound) {
