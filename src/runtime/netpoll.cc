@@ -302,7 +302,7 @@ void PollDesc::withdraw(Direction direction, std::uint64_t fiber_word, std::uint
   words_[index_of(direction)].compare_exchange_strong(fiber_word, state, std::memory_order_acq_rel);
 }
 
-void PollDesc::post_edge(Direction direction, bool is_hangup, bool is_doubtful) noexcept {
+void PollDesc::post_edge(Direction direction, bool is_hangup, const ReportAge* age) noexcept {
   std::atomic<std::uint64_t>& word = words_[index_of(direction)];
   std::uint64_t old = word.load(std::memory_order_relaxed);
   std::uint64_t next;
@@ -316,17 +316,26 @@ void PollDesc::post_edge(Direction direction, bool is_hangup, bool is_doubtful) 
     runtime::Runtime::note_sleeper_woken();
     auto* sleeper = reinterpret_cast<Sleeper*>(old & ~sleeper_tag);
     // Looked at only now that nobody else can wake it: else it might be woken, read it all and sleep again in between.
-    if (is_doubtful && sleep(*sleeper)) return;
+    if (age != nullptr && age->may_precede(sleeper->waits_before) && sleep(*sleeper)) return;
     sleeper->wake(*sleeper);
   } else {
     runtime::unpark(reinterpret_cast<Fiber*>(old));
   }
 }
 
+// Of its poller. Asked after the read that found the descriptor empty, and before the sleeper can be seen: a wait that is not counted
+// here has its look at the descriptor ahead of it. It was counted (Worker::poll) before it entered the kernel; that read and its
+// look take the socket's lock there, which keeps both sides in this order.
+std::uint32_t PollDesc::waits_begun() const noexcept {
+  const runtime::Runtime* runtime = runtime::Runtime::current();
+  return runtime == nullptr || worker_ >= runtime->worker_count() ? 0 : runtime->worker(worker_).waits_begun.load(std::memory_order_seq_cst);
+}
+
 bool PollDesc::sleep(Sleeper& sleeper) noexcept {
   std::atomic<std::uint64_t>& word = words_[index_of(Direction::read)];
   const std::uint64_t own = reinterpret_cast<std::uint64_t>(&sleeper) | sleeper_tag;
   const std::int64_t limit = limit_ns(Direction::read);
+  sleeper.waits_before = waits_begun();
   for (;;) {
     std::uint64_t state = word.load(std::memory_order_acquire);
     ROOST_ASSERT((state & is_state) != 0, "a connection that another fiber reads was put to sleep");
@@ -411,7 +420,7 @@ void PollDesc::check_timer() noexcept {
 
 namespace roost::runtime {
 
-void dispatch_events(std::span<const poll::Event> events, bool are_late) noexcept {
+void dispatch_events(std::span<const poll::Event> events, const detail::ReportAge& age) noexcept {
   // With very many connections a descriptor's state, and the fiber in it, are in no cache near by. They are called for a few
   // events ahead, so that the fetches overlap: first the state, and when that is there the fiber that it names.
   constexpr std::size_t states_ahead = 6;
@@ -423,7 +432,7 @@ void dispatch_events(std::span<const poll::Event> events, bool are_late) noexcep
     if (i + states_ahead < events.size()) find(i + states_ahead)->prefetch();
     if (i + fibers_ahead < events.size()) find(i + fibers_ahead)->prefetch_waiter();
     PollDesc* desc = find(i);
-    if (desc->is_generation(static_cast<std::uint32_t>(events[i].token >> 32))) desc->on_event(events[i], are_late);
+    if (desc->is_generation(static_cast<std::uint32_t>(events[i].token >> 32))) desc->on_event(events[i], age);
   }
 }
 

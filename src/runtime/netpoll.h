@@ -53,6 +53,20 @@ namespace roost::detail {
 // return less than it has (a Unix stream stops where descriptors were passed along, a message where it ends).
 enum class Content : std::uint8_t { tcp, stream, messages };
 
+// When a poller found what it reports, in waits of that poller, which are numbered from 1 as they begin. An event may be old
+// news by the time it is handed out: another worker's fiber may have read meanwhile what it tells of.
+struct ReportAge {
+  std::uint32_t wait;
+  bool is_unknown;  // the system tells what was so at some time before (poll::Backend::reports_late)
+
+  // Whether a descriptor may have been emptied after the report was made. `waits_before`: how many waits had begun when it had
+  // been found empty. A wait that began later looked at it anew, so what it reports came later. Counts may wrap around: after
+  // two thousand million waits this says yes for nothing, which costs a question to the kernel.
+  [[nodiscard]] constexpr bool may_precede(std::uint32_t waits_before) const noexcept {
+    return is_unknown || static_cast<std::int32_t>(waits_before - wait) >= 0;
+  }
+};
+
 // The members of PollDesc that every call and every event touches: one cache line, up to the turns' state, with which
 // FdMutex begins. A base, so that they lie in front of the timer's node.
 struct PollDescHot {
@@ -175,10 +189,10 @@ class alignas(64) PollDesc : private PollDescHot, public time::Timer {
   }
   bool set_idle_timeout(std::int64_t span_ns) noexcept;
 
-  // The poller's report, and whether it may be out of date: what it tells of may have been read since, and then a sleeper sleeps
-  // on. Any worker. "Writable" and "hangup" at once is an end, an error, or a watch that came to an end: always news.
-  void on_event(const poll::Event& event, bool is_late) noexcept {
-    if (event.readable) post_edge(Direction::read, event.hangup, is_late && !(event.writable && event.hangup));
+  // The poller's report. Where it may be out of date a sleeper that has nothing to read sleeps on. Any worker. "Writable" and
+  // "hangup" at once is an end, an error, or a watch that came to an end: always news.
+  void on_event(const poll::Event& event, const ReportAge& age) noexcept {
+    if (event.readable) post_edge(Direction::read, event.hangup, event.writable && event.hangup ? nullptr : &age);
     if (event.writable && !is_known_writable()) post_edge(Direction::write, false);
   }
   // Brings what on_event() will touch of this state, and then of the fiber that waits to read, nearer.
@@ -252,8 +266,8 @@ class alignas(64) PollDesc : private PollDescHot, public time::Timer {
   void wake_waiter(Direction direction, std::uint64_t word) noexcept;
   [[nodiscard]] bool has_sleeper() const noexcept { return is_sleeper(words_[0].load(std::memory_order_relaxed)); }
   static constexpr bool is_sleeper(std::uint64_t word) noexcept { return (word & (is_state | sleeper_tag)) == sleeper_tag; }
-  // `is_doubtful`: a sleeper that has nothing to read sleeps on.
-  void post_edge(Direction direction, bool is_hangup, bool is_doubtful = false) noexcept;
+  // Without an age it is news for certain.
+  void post_edge(Direction direction, bool is_hangup, const ReportAge* age = nullptr) noexcept;
   void withdraw(Direction direction, std::uint64_t fiber_word, std::uint64_t state) noexcept;
   [[nodiscard]] std::int64_t limit_ns(Direction direction) const noexcept {
     std::int64_t limit = deadlines_ns_[static_cast<int>(direction)].load(std::memory_order_seq_cst);
@@ -270,6 +284,7 @@ class alignas(64) PollDesc : private PollDescHot, public time::Timer {
   [[nodiscard]] bool is_known_writable() const noexcept {
     return content() == Content::tcp && !mutex_.is_entered(Direction::write) && maybe_ready(Direction::write);
   }
+  [[nodiscard]] std::uint32_t waits_begun() const noexcept;
   [[nodiscard]] std::error_code look_before_park(Direction direction) noexcept;
   void arm(std::int64_t when_ns) noexcept;
   void disarm() noexcept;
@@ -297,8 +312,8 @@ static_assert(sizeof(PollDesc) <= 192, "documented in conn.h: a waiting connecti
 namespace roost::runtime {
 using detail::PollDesc;
 
-// Hands a poller's events to their descriptors, and drops those of an earlier life. `are_late`: see on_event().
-void dispatch_events(std::span<const poll::Event> events, bool are_late) noexcept;
+// Hands a poller's events to their descriptors, and drops those of an earlier life.
+void dispatch_events(std::span<const poll::Event> events, const detail::ReportAge& age) noexcept;
 
 // Somebody waits for a descriptor without a fiber. Looks at every descriptor's state.
 [[nodiscard]] bool any_sleeper() noexcept;

@@ -235,6 +235,8 @@ std::size_t Worker::poll(Worker& owner, std::int64_t until_ns) noexcept {
   std::array<poll::Event, events_per_poll> events;
   // Nor more than the run queue has room for: what overflows is moved about, and touched once more.
   const std::size_t room = std::max<std::size_t>(RunQueue::capacity - queue.size(), room_min);
+  const detail::ReportAge age{.wait = owner.waits_begun.fetch_add(1, std::memory_order_seq_cst) + 1,
+                              .is_unknown = owner.poller_->reports_late()};
   const std::size_t count = owner.poller_->wait(std::span(events).first(std::min(room, events_per_poll)), until_ns);
   const std::int64_t now = base::now_ns();
   if (&owner == this) {
@@ -245,8 +247,7 @@ std::size_t Worker::poll(Worker& owner, std::int64_t until_ns) noexcept {
   }
   counters.polls.add();
   counters.poll_events.add(count);
-  // Beside other workers every report may be late: what an event tells of, they may read before its turn comes below.
-  dispatch_events(std::span(events).first(count), count > 0 && (runtime_.worker_count() > 1 || owner.poller_->reports_late()));
+  dispatch_events(std::span(events).first(count), age);
   return count + owner.timers.expire(now);
 }
 

@@ -170,6 +170,7 @@ class Worker {
   std::atomic<bool> stuck{false};     // set and cleared by the watchdog
   std::atomic<bool> asleep{false};    // in the poller, or about to be
   std::atomic<std::uint32_t> descriptors{0};  // registered with this worker's poller
+  std::atomic<std::uint32_t> waits_begun{0};  // of this worker's poller, by whomever
   [[nodiscard]] poll::Backend& poller() noexcept { return *poller_; }
   // 0 before its thread has started. Any thread.
   [[nodiscard]] pthread_t thread_id() const noexcept { return pthread_.load(std::memory_order_relaxed); }
