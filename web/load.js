@@ -76,7 +76,9 @@
     {label: "client", values: series.client_bytes, color: "c2"}]});
   add("cpu", {title: "CPU", note: `100 % is one processor; the machine has ${data.machine.processors}`, x: over_time, y: {unit: "percent", open: true}, xs: series.t,
     series: [...(report.server ? [{label: "server", values: series.server_cpu}] : []),
-             {label: "client", values: series.client_cpu, color: "c2"}, {label: "machine", values: series.machine_cpu, color: "c6"}]});
+             {label: "client", values: series.client_cpu, color: "c2"},
+             ...(report.attack ? [{label: "attackers", values: series.attack_cpu, color: "c4"}] : []),
+             {label: "machine", values: series.machine_cpu, color: "c6"}]});
   if (report.tcp) {
     // Both ends in one namespace count the same segments.
     const {one_namespace} = report.tcp;
@@ -146,12 +148,13 @@
           data.conditions.map(({text, value, crossed}) => [text, [value], crossed ? "CROSSED" : "not crossed"]));
     section.querySelectorAll("tbody tr").forEach((row, i) => row.lastChild.classList.add(data.conditions[i].crossed ? "bad" : "good"));
   }
-  const {client, server, kernel, machine} = report;
+  const {attack, client, server, kernel, machine} = report;
   const usage = (of) => [[format.seconds(of.cpu_s)], [format.bytes(of.rss_bytes)], [format.bytes(of.bytes_per_connection)], [format.count(of.processes)]];
   const dash = ["–"];
   table(by_id("details"), ["", ["CPU"], ["memory"], ["a connection"], ["processes"]], [
     ...(server ? [["server", ...usage(server)]] : []),
     ["client", ...usage(client)],
+    ...(attack ? [[`attackers, at nice ${attack.nice}`, [format.seconds(attack.cpu_s)], dash, dash, [format.count(attack.processes)]]] : []),
     ["kernel, slabs", dash, [format.bytes(kernel.slab_bytes)], [format.bytes(kernel.slab_bytes_per_connection)], dash],
     ["kernel, page tables", dash, [format.bytes(kernel.page_table_bytes)], dash, dash],
     ...(server ? [["server's CPU a message", [format.us(server.cpu_us_per_message)], dash, dash, dash]] : []),

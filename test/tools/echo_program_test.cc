@@ -176,16 +176,9 @@ TEST_P(EchoProgram, RefusesAPortInUse) {
 
 TEST(EchoProgramShards, GoOnWhenOneIsKilledAndSaySo) {
   EchoServer echo({"--processes", "3", "--report-interval", "0"});
-  // The parent's children, by /proc: the program does not print their ids.
-  std::string children;
-  const std::string path = "/proc/" + std::to_string(echo.program().pid()) + "/task/" + std::to_string(echo.program().pid()) + "/children";
-  if (FILE* file = std::fopen(path.c_str(), "r")) {
-    char text[256] = {};
-    children.assign(text, std::fread(text, 1, sizeof text - 1, file));
-    std::fclose(file);
-  }
+  const std::vector<pid_t> children = echo.program().children();
   if (children.empty()) GTEST_SKIP() << "this kernel does not list children";
-  ::kill(std::stoi(children), SIGKILL);
+  ::kill(children.front(), SIGKILL);
   EXPECT_TRUE(echo.program().wait_for_error("was killed by signal 9"));
 
   bool answered = false;

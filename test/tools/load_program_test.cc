@@ -1,5 +1,6 @@
 // `roost load`, against `roost echo` and against servers that misbehave.
 #include <gmock/gmock.h>
+#include <sys/resource.h>
 
 #include <unistd.h>
 
@@ -467,8 +468,8 @@ TEST(LoadProgram, AnInterruptReportsWhatWasDone) {
 // The first fault of a report.
 const json& fault_of(const Outcome& outcome) { return outcome.report["attack"]["faults"][0]; }
 
-// Twenty honest connections, and attackers.
-Outcome attack(EchoServer& echo, const std::string& faults, const std::string& duration, std::vector<std::string> more = {}) {
+// Twenty honest connections, and attackers, that come in time on a busy machine, too.
+Outcome attack(EchoServer& echo, const std::string& faults, const std::string& duration, std::vector<std::string> more = {"--attack-nice", "0"}) {
   more.insert(more.end(), {"--connections", "20", "--rate", "2000", "--interval", "100ms", "--duration", duration, "--fault", faults, "--io-timeout", "30s",
                            "--server-pid", std::to_string(echo.program().pid())});
   return run_load(echo.target(), std::move(more));
@@ -476,7 +477,7 @@ Outcome attack(EchoServer& echo, const std::string& faults, const std::string& d
 
 TEST(LoadProgramFaults, DrippingBytesIsCutOffByADeadlineAndHonestClientsStay) {
   EchoServer echo({"--read-timeout", "1s"});
-  const Outcome outcome = attack(echo, "drip:40/50ms", "6s", {"--processes", "2", "--fail-if", "attack.standing > 0, attack.held.min < 900ms"});
+  const Outcome outcome = attack(echo, "drip:40/50ms", "6s", {"--attack-nice", "0", "--processes", "2", "--fail-if", "attack.standing > 0, attack.held.min < 900ms"});
   EXPECT_EQ(outcome.status, 0) << outcome.err << outcome.report.dump(1);
   const json& drip = fault_of(outcome);
   EXPECT_EQ(drip["fault"], "drip:40/50ms");
@@ -485,6 +486,7 @@ TEST(LoadProgramFaults, DrippingBytesIsCutOffByADeadlineAndHonestClientsStay) {
   EXPECT_EQ(drip["standing"], 0);
   EXPECT_GE(drip["held_us"]["min"], 900'000) << "not by the first silence: each byte came in time";
   EXPECT_GE(drip["bytes_sent"], 40 * 2);
+  EXPECT_GE(drip["lateness_us"]["count"], 40 * 3) << "a dial and each byte";
   EXPECT_EQ(outcome.report["connections"]["dropped"], 0);
   EXPECT_EQ(echo.stop(), 0);
 }
@@ -541,6 +543,60 @@ TEST(LoadProgramFaults, OneThatVanishesLeavesItsDescriptorWithTheServer) {
   EXPECT_EQ(echo.stop(), 0);
 }
 
+TEST(LoadProgramFaults, AttackersThatNeverPauseHaveACpuTimeOfTheirOwn) {
+  EchoServer echo;
+  const Outcome outcome = attack(echo, "never-read:10", "1s", {"--attack-nice", "3"});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_EQ(outcome.report["client"]["processes"], 1);
+  EXPECT_EQ(outcome.report["attack"]["processes"], 1);
+  EXPECT_EQ(outcome.report["attack"]["nice"], 3);
+  EXPECT_GT(outcome.report["attack"]["cpu_s"], 0);
+  EXPECT_EQ(outcome.report["messages"]["run_received"], outcome.report["messages"]["run_sent"]) << "of the honest ones";
+  EXPECT_EQ(echo.stop(), 0);
+}
+
+// Two processes of honest connections, and behind them one of attackers, until it is stopped.
+std::vector<std::string> long_attack() {
+  return {"--connections", "20", "--rate", "2000", "--interval", "50ms", "--duration", "1h", "--processes", "2", "--fault", "silent:7",
+          "--io-timeout", "30s", "--quiet", "--json", "-"};
+}
+
+TEST(LoadProgramFaults, AttackersGiveWayToAllOthers) {
+  EchoServer echo({"--report-interval", "20ms"});
+  Program program(load(echo.target(), long_attack()));
+  EXPECT_TRUE(echo.program().wait_for_output("connections 27 "));
+  const std::vector<pid_t> children = program.children();
+  if (!children.empty()) {
+    ASSERT_EQ(children.size(), 3u);
+    const int own = ::getpriority(PRIO_PROCESS, 0);
+    EXPECT_EQ(::getpriority(PRIO_PROCESS, static_cast<id_t>(children[0])), own);
+    EXPECT_EQ(::getpriority(PRIO_PROCESS, static_cast<id_t>(children[1])), own);
+    EXPECT_EQ(::getpriority(PRIO_PROCESS, static_cast<id_t>(children[2])), 19);
+  }
+  program.send_signal(SIGINT);
+  EXPECT_EQ(program.wait(), 1);
+  EXPECT_EQ(echo.stop(), 0);
+}
+
+TEST(LoadProgramFaults, AttackersThatAreKilledAreReportedAndTheHonestGoOn) {
+  EchoServer echo({"--report-interval", "20ms"});
+  Program program(load(echo.target(), long_attack()));
+  EXPECT_TRUE(echo.program().wait_for_output("connections 27 "));
+  const std::vector<pid_t> children = program.children();
+  if (children.empty()) GTEST_SKIP() << "this kernel does not list children";
+  ::kill(children.back(), SIGKILL);
+  EXPECT_TRUE(program.wait_for_error("was killed by signal 9 (Killed); its "));
+  EXPECT_TRUE(program.wait_for_error("attackers are gone, the others go on")) << program.err();
+  program.send_signal(SIGINT);
+  EXPECT_EQ(program.wait(), 1);
+  const json report = json::parse(program.out(), nullptr, false);
+  EXPECT_EQ(report["lost_processes"].size(), 1u);
+  EXPECT_EQ(report["connections"]["dropped"], 0);
+  EXPECT_EQ(report["attack"]["standing"], 0);
+  EXPECT_EQ(count_lines(program.err()), 1u) << program.err();
+  EXPECT_EQ(echo.stop(), 0);
+}
+
 TEST(LoadProgramFaults, AnAttackIsStoppedWithTheLoad) {
   EchoServer echo;
   Program program(load(echo.target(), {"--connections", "5", "--interval", "20ms", "--duration", "10m", "--fault", "silent:20,reset:5/10ms"}));
@@ -555,6 +611,7 @@ TEST(LoadProgramFaults, WhatCannotBeIsOneLine) {
   for (const auto& [arguments, text] : std::vector<std::pair<std::vector<std::string>, std::string>>{
            {{"--fault", "flood:3"}, "`flood` is not a fault; known are silent"},
            {{"--fault", "drip:10", "--duration", "0"}, "--fault: attackers come in the run"},
+           {{"--attack-nice", "20"}, "`20` is not a niceness; write 0 to 19"},
            {{"--fail-if", "attack.standing > 0"}, "nobody attacks; add --fault"}}) {
     Program program(load("127.0.0.1:9", arguments));
     EXPECT_EQ(program.wait(), 2);

@@ -19,7 +19,9 @@
 #include <chrono>
 #include <cstdint>
 #include <cstring>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -70,6 +72,11 @@ class Program {
   Program& operator=(const Program&) = delete;
 
   [[nodiscard]] pid_t pid() const { return pid_; }
+  // Its processes, in the order in which they were started. Empty where this kernel does not list them.
+  [[nodiscard]] std::vector<pid_t> children() const {
+    std::ifstream list("/proc/" + std::to_string(pid_) + "/task/" + std::to_string(pid_) + "/children");
+    return {std::istream_iterator<pid_t>(list), std::istream_iterator<pid_t>()};
+  }
   void send_signal(int signal) const { ::kill(pid_, signal); }
 
   // Exit status, or 128 + signal; -1 when it did not end in time.

@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -221,10 +222,14 @@ void ShardGroup::read_frames(unsigned index, const Handler& handler) {
 
 void ShardGroup::reap(unsigned index, const Handler& handler) {
   int status = 0;
-  const pid_t pid = ::waitpid(shards_[index].pid, &status, WNOHANG);
+  rusage used{};
+  const pid_t pid = ::wait4(shards_[index].pid, &status, WNOHANG, &used);
   if (pid <= 0) return;  // not yet
   shards_[index].pid = -1;
   ShardExit exit{.index = index, .pid = pid};
+  for (const timeval& time : {used.ru_utime, used.ru_stime}) {
+    exit.cpu_s += static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+  }
   if (WIFSIGNALED(status)) {
     exit.signal = WTERMSIG(status);
     exit.exit_status = -1;
@@ -257,10 +262,10 @@ unsigned ShardGroup::running() const noexcept {
   return static_cast<unsigned>(std::count_if(shards_.begin(), shards_.end(), [](const Shard& s) { return s.pid > 0; }));
 }
 
-std::vector<pid_t> ShardGroup::pids() const {
+std::vector<pid_t> ShardGroup::pids(unsigned first, unsigned end) const {
   std::vector<pid_t> pids;
-  for (const Shard& shard : shards_) {
-    if (shard.pid > 0) pids.push_back(shard.pid);
+  for (unsigned index = first; index < end; ++index) {
+    if (shards_[index].pid > 0) pids.push_back(shards_[index].pid);
   }
   return pids;
 }

@@ -85,6 +85,7 @@ struct ShardExit {
   pid_t pid = 0;
   int exit_status = 0;  // what its body returned; -1 when a signal killed it
   int signal = 0;       // the signal that killed it, or 0
+  double cpu_s = 0;     // user and system time of all its threads
 
   [[nodiscard]] bool killed() const noexcept { return signal != 0; }
   [[nodiscard]] std::string to_string() const;  // "process 2 (pid 4711) was killed by signal 9 (Killed)"
@@ -125,7 +126,8 @@ class ShardGroup {
 
   [[nodiscard]] unsigned count() const noexcept { return static_cast<unsigned>(shards_.size()); }
   [[nodiscard]] unsigned running() const noexcept;
-  [[nodiscard]] std::vector<pid_t> pids() const;  // of those that run
+  [[nodiscard]] std::vector<pid_t> pids() const { return pids(0, count()); }  // of those that run
+  [[nodiscard]] std::vector<pid_t> pids(unsigned first, unsigned end) const;  // likewise, of these alone; `end` is none of them
   [[nodiscard]] std::vector<bool> running_ones() const;  // by index
 
  private:

@@ -1,8 +1,11 @@
 #include "tools/load/attack.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -10,6 +13,7 @@
 #include <span>
 #include <string>
 
+#include <fmt/format.h>
 #include <roost/roost.h>
 
 #include "tools/load/clock.h"
@@ -46,6 +50,7 @@ class Attacker {
       turn_ns_ = (task_.fault.kind == FaultKind::storm ? task_.start_ns : task_.begin_ns) + cycle * task_.fault.every.count();
       if (turn_ns_ >= task_.end_ns) return;
       if (turn_ns_ > now_ns() && !sleep_until(Deadline::from_ns(turn_ns_))) return;
+      task_.figures->lateness.record(to_us(now_ns() - turn_ns_));
       if (dial()) settle(live());
       if (!task_.fault.comes_again() || is_canceled_) return;
     }
@@ -126,6 +131,7 @@ class Attacker {
     for (std::size_t sent = 0;; ++sent) {
       const std::int64_t due_ns = established_ns_ + static_cast<std::int64_t>(sent) * task_.fault.every.count();
       if (const End end = wait_until(due_ns); end != End::in_time) return end;
+      task_.figures->lateness.record(to_us(now_ns() - due_ns));
       std::byte one{};
       endless.write(sent, {&one, 1});
       if (const End end = write({&one, 1}); end != End::in_time) return end;
@@ -152,7 +158,7 @@ class Attacker {
     for (std::size_t sent = 0; sent < oversize_bytes; sent += piece.size()) {
       endless.write(sent, piece);
       if (const End end = write(piece); end != End::in_time) return end;
-      // As long as the server takes it all, nothing else makes room for the honest connections of this process.
+      // As long as the server takes it all, nothing else makes room for the other attackers of this process.
       yield();
     }
     return wait_until(task_.end_ns);
@@ -271,22 +277,36 @@ class Attacker {
   std::size_t received_ = 0;
 };
 
-void Attack::start(std::uint64_t stage_number, std::int64_t start_ns, std::int64_t end_ns) {
-  const Stage& stage = options_.stages[stage_number];
+void Attack::be_nice(unsigned niceness) {
+  if (niceness == 0) return;
+  // One that may not be nicer than it is already stays as it is; so it does where there are no such groups.
+  static_cast<void>(::setpriority(PRIO_PROCESS, 0, static_cast<int>(niceness)));
+  static_cast<void>(::setsid());
+  if (const int fd = ::open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC); fd >= 0) {
+    const std::string text = fmt::format("{}", niceness);
+    static_cast<void>(!::write(fd, text.data(), text.size()));
+    ::close(fd);
+  }
+}
+
+// There are none while connections open.
+void Attack::begin_stage(const StageBegin& begun) { figures_.counters.stages_settled = begun.stage + 1; }
+
+void Attack::begin_run() {
   std::size_t place_of_fault = 0;
-  for (std::uint64_t i = 0; i < stage_number; ++i) place_of_fault += options_.stages[i].faults.size();
+  for (std::uint64_t i = 0; i < stage_number_; ++i) place_of_fault += options_.stages[i].faults.size();
   std::uint64_t first_number = options_.connections_max();
-  for (const Fault& fault : stage.faults) {
-    Attacker::Task task{stage_number, fault, &figures_.faults[place_of_fault++], first_number, start_ns, start_ns, end_ns};
+  for (const Fault& fault : stage().faults) {
+    Attacker::Task task{stage_number_, fault, &figures_.faults[place_of_fault++], first_number, window_.start_ns, window_.start_ns, window_.end_ns};
     first_number += fault.attackers;
     ++fibers_;
-    go({.name = "attack"}, [this, task, &stage]() mutable {
+    go({.name = "attack"}, [this, task, &ramp = stage().ramp]() mutable {
       const std::uint64_t share = place_.of(task.fault.attackers);
       const std::uint64_t first = task.number;
       for (std::uint64_t n = 0; n < share; ++n) {
         const std::uint64_t number = place_.number_of(n);
         // They come as connections do, but for a storm, which is one from its first moment on.
-        task.begin_ns = task.start_ns + (task.fault.kind == FaultKind::storm ? 0 : stage.ramp.offset_ns(number));
+        task.begin_ns = task.start_ns + (task.fault.kind == FaultKind::storm ? 0 : ramp.offset_ns(number));
         task.number = first + number;
         if (task.begin_ns >= task.end_ns) break;
         if (task.begin_ns > now_ns() && !sleep_until(Deadline::from_ns(task.begin_ns))) break;

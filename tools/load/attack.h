@@ -1,34 +1,36 @@
-// One process's share of the attackers of a load (fault.h). Each is a fiber of blocking calls: they are thousands, where honest
-// connections are a million, and what they do is easier read that way.
-//
-// Like everything of a load process they run on one worker, so figures are plain numbers.
+// One process's share of the attackers of a load (fault.h). They have processes of their own, so that whatever they do the honest
+// connections' generator is on time. Each is a fiber of blocking calls: they are thousands, where honest connections are a
+// million, and what they do is easier read that way.
 #pragma once
 
 #include <cstdint>
 
-#include "tools/load/figures.h"
+#include "tools/common/shards.h"
 #include "tools/load/plan.h"
+#include "tools/load/process.h"
 #include "tools/load/schedule.h"
 
 namespace roost::load {
 
-class Attack {
+class Attack final : public Process {
  public:
-  // All outlive this; `figures` has as many faults as the options' stages have.
-  Attack(const LoadOptions& options, const Plan& plan, Share place, Figures& figures)
-      : options_(options), plan_(plan), place_(place), figures_(figures) {}
+  // Its place is behind the plan's processes of honest connections. All outlive this.
+  Attack(const LoadOptions& options, const Plan& plan, const tools::ShardLink& link)
+      : Process(options, plan, link), place_{link.index() - plan.processes, plan.attack_processes} {}
 
-  // Lets a stage's attackers loose until `end_ns`, when those that are left reset and go.
-  void start(std::uint64_t stage_number, std::int64_t start_ns, std::int64_t end_ns);
-  [[nodiscard]] bool is_over() const noexcept { return fibers_ == 0; }
+  // Makes this process as nice as that, so that those that are less nice get the processors first. More than 0 takes it out of its session:
+  // Linux may share the processors out among sessions first (sched_autogroup), and within them by niceness.
+  static void be_nice(unsigned niceness);
 
  private:
   friend class Attacker;
 
-  const LoadOptions& options_;
-  const Plan& plan_;
+  void begin_stage(const StageBegin& begun) override;
+  // Lets the stage's attackers loose until the run's end, when those that are left reset and go.
+  void begin_run() override;
+  [[nodiscard]] bool is_done() const override { return fibers_ == 0; }
+
   const Share place_;
-  Figures& figures_;
   std::uint64_t fibers_ = 0;
 };
 

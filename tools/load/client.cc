@@ -15,15 +15,6 @@ using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 using State = Connection::State;
 
-constexpr milliseconds tick_min{20};
-constexpr milliseconds tick_max{100};
-
-// How often the main fiber looks around: less often where many processes share the machine, since each look costs a
-// wake-up. 51 processes at 100 ms are 510 wake-ups a second, about 0.5 % of one processor.
-milliseconds tick_for(unsigned processes) { return std::clamp(processes * milliseconds(2), tick_min, tick_max); }
-constexpr int ticks_per_progress = 5;
-constexpr std::int64_t second_ns = 1'000'000'000;
-
 // Connections are opened on a grid of this width, several at a time: with 51 processes 20,000 a second are one every 2.5 ms in
 // each, and a wake-up for each alone would cost more than the dial's system calls.
 constexpr std::int64_t opening_grid_ns_of_process = 200'000;
@@ -78,9 +69,7 @@ std::int64_t openings_for(const Ramp& ramp, std::uint64_t processes, std::uint64
 void Connection::on_ready() { client->hold(*this); }
 
 Client::Client(const LoadOptions& options, const Plan& plan, const tools::ShardLink& link)
-    : options_(options),
-      plan_(plan),
-      link_(link),
+    : Process(options, plan, link),
       place_{link.index(), plan.processes},
       places_(place_.of(options.connections_max())),
       epoch_ns_(now_ns()),
@@ -89,13 +78,7 @@ Client::Client(const LoadOptions& options, const Plan& plan, const tools::ShardL
       buffers_(std::min<std::size_t>(options.message_bytes_max() + 1, piece_bytes_max)),
       in_flight_(places_),
       connections_(std::make_unique<Connection[]>(places_)),
-      attack_(options, plan, place_, figures_),
       random_(message_bits(static_cast<std::uint32_t>(link.index()), 0)) {
-  figures_.stages.resize(options.stages.size());
-  figures_.targets.resize(options.targets.size());
-  std::size_t faults = 0;
-  for (const Stage& stage : options.stages) faults += stage.faults.size();
-  figures_.faults.resize(faults);
   for (std::uint32_t i = 0; i < places_; ++i) {
     connections_[i].client = this;
     connections_[i].index = i;
@@ -119,75 +102,10 @@ std::uint64_t Client::random_bits() noexcept {
   return random_ * 0x2545f4914f6cdd1d;
 }
 
-// --- the process -----------------------------------------------------------------------------------------------------
-
-int Client::run_all() {
-  RuntimeOptions runtime;
-  runtime.workers = 1;
-  runtime.spare_workers_max = 0;
-  // Several processes share a processor: a worker that waits for its turn would look stuck, and looking for one that is
-  // costs a wake-up each time.
-  runtime.stuck_after = std::chrono::seconds(2);
-  runtime.stuck_report_after = milliseconds(0);
-  // Closing a million connections takes the kernel longer than the default grants.
-  runtime.shutdown_grace = std::chrono::seconds(60);
-  return roost::run(runtime, [this] { return work(); });
-}
-
-int Client::work() {
-  const milliseconds tick = tick_for(plan_.processes);
-  auto parent = link_.adopt();
-  if (!parent) return 2;
-  parent_ = std::move(*parent);
-  go({.name = "parent"}, [this] { listen_to_parent(); });
-  link_.send(ready, {});
-
-  // The load is over when the last stage's end has passed and every message that was due has its answer or its time-out. A
-  // fiber whose timer fires late has not sent its message yet, hence the two quiet looks in a row.
-  std::int64_t due_ns = now_ns();
-  std::uint64_t told_settled = 0;
-  int quiet = 0;
-  while (!leaving_ && quiet < 2) {
-    sleep_for(tick);
-    if (!has_begun_) continue;
-    const std::int64_t now = now_ns();
-    expire_overdue(now);
-    const bool has_settled = figures_.counters.stages_settled > told_settled;
-    if (now >= due_ns || has_settled) {
-      told_settled = figures_.counters.stages_settled;
-      tell(progress);
-      due_ns = next_progress_ns();
-    }
-    const bool is_last = stage_number_ + 1 == options_.stages.size();
-    const bool over = is_last && now - nanoseconds(2 * tick).count() > window_.end_ns;  // which may be the end of time
-    quiet = over && in_flight_.size() == 0 && attack_.is_over() ? quiet + 1 : 0;
-  }
-  tell(result);
-  while (!leaving_) sleep_for(tick);
-  close_all();
-  (void)parent_.release();  // the link itself stays open until the process ends
-  return 0;                 // cancels the fibers that still wait
-}
-
-void Client::listen_to_parent() {
-  while (auto frame = tools::ShardLink::receive(parent_)) {
-    if (frame->kind == begin) {
-      if (const auto begun = tools::value_of<StageBegin>(frame->payload)) begin_stage(*begun);
-    }
-    if (frame->kind == run) {
-      if (const auto window = tools::value_of<RunWindow>(frame->payload)) begin_run(*window);
-    }
-    if (frame->kind == leave) break;
-  }
-  leaving_ = true;
-}
+// --- stages ----------------------------------------------------------------------------------------------------------
 
 void Client::begin_stage(const StageBegin& begun) {
-  if (!has_begun_) load_begin_ns_ = begun.begin_ns;
-  has_begun_ = true;
-  stage_number_ = std::min<std::uint64_t>(begun.stage, options_.stages.size() - 1);
   begin_ns_ = begun.begin_ns;
-  window_ = {};
   backlog_.clear();
   share_ = place_.of(stage().connections);
   openings_.emplace(openings_for(stage().ramp, plan_.processes, share_));
@@ -221,9 +139,7 @@ void Client::begin_stage(const StageBegin& begun) {
   if (wanted == 0) figures_.counters.stages_settled = number + 1;
 }
 
-void Client::begin_run(const RunWindow& window) {
-  window_ = window;
-  attack_.start(stage_number_, window.start_ns, window.end_ns);
+void Client::begin_run() {
   if (share_ == 0) return;
   const std::uint64_t number = stage_number_;
   if (stage().messages == MessageSchedule::rate) go({.name = "sender"}, [this, number] { send_by_rate(number); });
@@ -231,7 +147,8 @@ void Client::begin_run(const RunWindow& window) {
   if (stage().churn.amount > 0) go({.name = "churn"}, [this, number] { churn(number); });
 }
 
-void Client::expire_overdue(std::int64_t now) {
+// Those whose answer has not come in time.
+void Client::look_around(std::int64_t now) {
   for (auto index = in_flight_.oldest(); index && is_overdue(connections_[*index], now);) {
     Connection& c = connections_[*index];
     index = in_flight_.after(*index);
@@ -248,20 +165,6 @@ void Client::close_all() {
     Connection& c = connections_[i];
     if (c.is_open() && c.wake_for_caller()) c.conn.close();
   }
-}
-
-// Also at the first look in each second of the load, so that the parent can tell the seconds apart.
-std::int64_t Client::next_progress_ns() const {
-  const std::int64_t now = now_ns();
-  const std::int64_t into_second = std::max<std::int64_t>(now - load_begin_ns_, 0) % second_ns;
-  return std::min(now + nanoseconds(ticks_per_progress * tick_for(plan_.processes)).count(), now - into_second + second_ns);
-}
-
-void Client::tell(std::uint8_t kind) {
-  figures_.counters.told_ns = now_ns();
-  figures_.counters.in_flight = in_flight_.size();
-  link_.send(kind, figures_.encode(kind == result));
-  for (std::size_t recent = Figures::recent_run; recent < Figures::kinds; ++recent) figures_.histograms[recent].clear();
 }
 
 // --- opening ---------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ std::string to_csv(const Timeline& timeline) {
       "churned_connections,sent_messages,received_messages,timed_out_messages,lost_messages,mismatched_messages,sent_bytes,received_bytes,"
       "latency_p50_us,latency_p90_us,latency_p99_us,latency_p999_us,latency_max_us,lateness_p99_us,"
       "server_memory_bytes,server_cpu_percent,client_memory_bytes,client_cpu_percent,machine_busy_percent,"
-      "server_descriptors,client_retransmits,server_retransmits,server_listen_overflows,server_listen_drops,errors\n";
+      "server_descriptors,client_retransmits,server_retransmits,server_listen_overflows,server_listen_drops,attack_cpu_percent,errors\n";
   const auto out = std::back_inserter(csv);
   std::int64_t open = 0;
   const auto& seconds = timeline.seconds();
@@ -41,8 +41,9 @@ std::string to_csv(const Timeline& timeline) {
       fmt::format_to(out, ",{},", usage->client_tcp.retransmitted_segments);
       if (const auto& tcp = usage->server_tcp) fmt::format_to(out, "{},{},{},", tcp->retransmitted_segments, tcp->listen_overflows, tcp->listen_drops);
       else csv += ",,,";
+      fmt::format_to(out, "{:.1f},", 100 * usage->attack_processors);
     } else {
-      csv += ",,,,,,,,,,";
+      csv += ",,,,,,,,,,,";
     }
     // Names of errors have no blank and no comma in them.
     const char* gap = "";

@@ -20,7 +20,7 @@ TEST(LoadCsv, HasAHeaderWithUnitsAndALineForEachSecond) {
   figures.histograms[Figures::recent_run].record_n(100, 7);
   figures.counters.told_ns = 1'900'000'000;
   timeline.add(0, figures);
-  timeline.add_readings(3'000'000'000, {.client_bytes = 5000, .client_cpu_s = 0.5, .machine_busy_s = 1, .machine_total_s = 4,
+  timeline.add_readings(3'000'000'000, {.client_bytes = 5000, .client_cpu_s = 0.5, .attack_cpu_s = 1, .machine_busy_s = 1, .machine_total_s = 4,
                                          .server_descriptors = 27, .client_tcp = {.retransmitted_segments = 3},
                                          .server_tcp = tools::TcpCounters{.retransmitted_segments = 4, .listen_overflows = 5, .listen_drops = 6}});
 
@@ -50,6 +50,7 @@ TEST(LoadCsv, HasAHeaderWithUnitsAndALineForEachSecond) {
   EXPECT_EQ(cell(1, "machine_busy_percent"), "");
   EXPECT_EQ(cell(2, "machine_busy_percent"), "25.0");
   EXPECT_EQ(cell(2, "client_cpu_percent"), "25.0");
+  EXPECT_EQ(cell(2, "attack_cpu_percent"), "50.0") << "not among the client's";
   EXPECT_EQ(cell(2, "server_memory_bytes"), "");
   EXPECT_EQ(cell(2, "server_descriptors"), "27");
   EXPECT_EQ(cell(1, "client_retransmits"), "");

@@ -113,6 +113,7 @@ void FaultFigures::merge(const FaultFigures& other) {
   for (const auto& [name, times] : other.causes) causes[name] += times;
   if (!other.held.empty()) held.merge(other.held);
   if (!other.back.empty()) back.merge(other.back);
+  if (!other.lateness.empty()) lateness.merge(other.lateness);
 }
 
 void TargetCounters::merge(const TargetCounters& other) noexcept {
@@ -157,6 +158,7 @@ std::string Figures::encode(bool all) const {
     put_times(out, fault.causes);
     put_histogram(fault.held, all);
     put_histogram(fault.back, all);
+    put_histogram(fault.lateness, all);
   }
   return out;
 }
@@ -188,7 +190,8 @@ std::optional<Figures> Figures::decode(std::string_view bytes) {
   if (!take(bytes, count)) return std::nullopt;
   for (std::uint32_t i = 0; i < count; ++i) {
     FaultFigures& fault = figures.faults.emplace_back();
-    if (!take(bytes, fault.counts) || !take_times(bytes, fault.causes) || !take_histogram(fault.held) || !take_histogram(fault.back)) {
+    if (!take(bytes, fault.counts) || !take_times(bytes, fault.causes) || !take_histogram(fault.held) || !take_histogram(fault.back) ||
+        !take_histogram(fault.lateness)) {
       return std::nullopt;
     }
   }

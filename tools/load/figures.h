@@ -82,6 +82,7 @@ struct FaultFigures {
   std::map<std::string, std::uint64_t> causes;  // of failed and cut off ones, by error name
   Histogram held;                     // from established to cut off
   Histogram back;                     // of a storm: from its moment to the answer
+  Histogram lateness;                 // of the attackers themselves: when they dialled or dripped, against when that was due
 
   void merge(const FaultFigures& other);
 };

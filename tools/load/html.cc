@@ -28,7 +28,7 @@ double rounded(double value) { return std::round(value * 10) / 10; }
 ordered_json time_series(const std::vector<Span>& all, unsigned processors) {
   std::map<std::string, ordered_json> lines;
   for (const char* name : {"t", "open", "established", "churned", "failed", "dropped", "sent", "received", "p50", "p90", "p99", "p999", "max", "lateness_p99",
-                           "server_bytes", "server_cpu", "client_bytes", "client_cpu", "machine_cpu", "server_descriptors", "client_retransmits",
+                           "server_bytes", "server_cpu", "client_bytes", "client_cpu", "attack_cpu", "machine_cpu", "server_descriptors", "client_retransmits",
                            "server_retransmits", "listen_overflows", "listen_drops"}) {
     lines[name] = ordered_json::array({nullptr});
   }
@@ -56,6 +56,7 @@ ordered_json time_series(const std::vector<Span>& all, unsigned processors) {
     lines["server_cpu"].push_back(usage([](const Usage& u) { return rounded(100 * u.server_processors); }));
     lines["client_bytes"].push_back(usage([](const Usage& u) { return u.client_bytes; }));
     lines["client_cpu"].push_back(usage([](const Usage& u) { return rounded(100 * u.client_processors); }));
+    lines["attack_cpu"].push_back(usage([](const Usage& u) { return rounded(100 * u.attack_processors); }));
     lines["machine_cpu"].push_back(usage([processors](const Usage& u) { return rounded(100 * u.machine_busy * processors); }));
     lines["server_descriptors"].push_back(usage([](const Usage& u) { return u.server_descriptors; }));
     const auto tcp = [&](std::uint64_t tools::TcpCounters::*count, bool of_server) {

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -28,6 +29,7 @@
 #include "tools/common/parse.h"
 #include "tools/common/proc.h"
 #include "tools/common/shards.h"
+#include "tools/load/attack.h"
 #include "tools/load/client.h"
 #include "tools/load/clock.h"
 #include "tools/load/csv.h"
@@ -60,7 +62,7 @@ constexpr nanoseconds leave_grace = 90s;              // for processes to close 
 // The parent of the load: no runtime, one thread.
 class Conductor {
  public:
-  Conductor(const LoadOptions& options, const Plan& plan) : options_(options), plan_(plan), progress_(options, record_.timeline), shards_(plan.processes) {}
+  Conductor(const LoadOptions& options, const Plan& plan) : options_(options), plan_(plan), progress_(options, record_.timeline), shards_(plan.processes + plan.attack_processes) {}
 
   // 0, 1 or 2, as `roost load` exits. Fills in record().
   int conduct();
@@ -75,6 +77,9 @@ class Conductor {
   };
 
   void poll();
+  // This one is among the client's.
+  [[nodiscard]] std::vector<pid_t> client_pids() const;
+  [[nodiscard]] std::vector<pid_t> attack_pids() const { return group_->pids(plan_.processes, group_->count()); }
   [[nodiscard]] Readings readings() const;
   [[nodiscard]] std::optional<tools::TcpCounters> read_server_tcp() const;
   void enter(const char* phase, std::int64_t begin_ns, std::int64_t end_ns = 0);
@@ -89,7 +94,12 @@ class Conductor {
   void measure_standing();
   void dismiss();
   void give_up_if_hopeless();
-  [[nodiscard]] bool is_stopped() const { return record_.interrupted || !record_.given_up.empty() || group_->running() == 0; }
+  // Those behind them are the attackers'.
+  [[nodiscard]] std::span<const Shard> honest_shards() const { return std::span(shards_).first(plan_.processes); }
+  [[nodiscard]] bool is_honest(unsigned index) const { return index < plan_.processes; }
+  [[nodiscard]] bool is_stopped() const {
+    return record_.interrupted || !record_.given_up.empty() || std::ranges::all_of(honest_shards(), &Shard::is_gone);
+  }
   [[nodiscard]] bool all(bool Shard::*member) const {
     return std::all_of(shards_.begin(), shards_.end(), [member](const Shard& s) { return s.is_gone || s.*member; });
   }
@@ -146,6 +156,7 @@ void Conductor::on_frame(unsigned index, const tools::Frame& frame) {
 void Conductor::on_exit(const tools::ShardExit& exit) {
   Shard& shard = shards_[exit.index];
   shard.is_gone = true;
+  (is_honest(exit.index) ? record_.client : record_.attackers).cpu_s += exit.cpu_s;
   if (exit.exit_status == 0) return;
   // Whatever it held is gone with it.
   Counters& c = shard.figures.counters;
@@ -154,7 +165,8 @@ void Conductor::on_exit(const tools::ShardExit& exit) {
   c.failed += c.requested - c.established - c.failed;
   c.settled = c.requested;
   c.open = c.in_flight = 0;
-  for (FaultFigures& fault : shard.figures.faults) fault.counts.open = 0;
+  std::uint64_t attackers = 0;
+  for (FaultFigures& fault : shard.figures.faults) attackers += std::exchange(fault.counts.open, 0);
   if (lost > 0) shard.figures.failures["lost_process"] += lost;
   c.told_ns = now_ns();
   for (std::size_t told = Figures::recent_run; told < Figures::kinds; ++told) shard.figures.histograms[told].clear();
@@ -162,7 +174,9 @@ void Conductor::on_exit(const tools::ShardExit& exit) {
   if (record_.interrupted && exit.killed()) return;  // by us
   record_.lost_processes.push_back(exit.to_string());
   progress_.clear();
-  tools::print_error("load", fmt::format("{}; its {} connections are lost, the others go on", exit.to_string(), format_count(lost)));
+  const std::string held = is_honest(exit.index) ? fmt::format("{} connections are lost", format_count(lost))
+                                                 : fmt::format("{} attackers are gone", format_count(attackers));
+  tools::print_error("load", fmt::format("{}; its {}, the others go on", exit.to_string(), held));
 }
 
 void Conductor::poll() {
@@ -201,15 +215,20 @@ std::optional<tools::TcpCounters> Conductor::read_server_tcp() const {
   return std::nullopt;
 }
 
+std::vector<pid_t> Conductor::client_pids() const {
+  std::vector<pid_t> pids = group_->pids(0, plan_.processes);
+  pids.push_back(::getpid());
+  return pids;
+}
+
 // Cheap whatever they hold: it is asked for every second, beside the load.
 Readings Conductor::readings() const {
-  std::vector<pid_t> own = group_->pids();
-  own.push_back(::getpid());
-  const tools::ProcessUsage client = tools::read_usage_quickly(own);
+  const tools::ProcessUsage client = tools::read_usage_quickly(client_pids());
+  const tools::ProcessUsage attackers = tools::read_usage_quickly(attack_pids());
   const tools::ProcessUsage server = tools::read_usage_quickly(server_);
   const tools::MachineCpu machine = tools::read_machine_cpu();
   return {.server_bytes = server.memory_bytes, .client_bytes = client.memory_bytes, .server_cpu_s = server.cpu_s,
-          .client_cpu_s = client.cpu_s, .machine_busy_s = machine.busy_s, .machine_total_s = machine.total_s,
+          .client_cpu_s = client.cpu_s, .attack_cpu_s = attackers.cpu_s, .machine_busy_s = machine.busy_s, .machine_total_s = machine.total_s,
           .server_descriptors = tools::count_descriptors(server_).value_or(0), .client_tcp = tools::read_tcp_counters(),
           .server_tcp = read_server_tcp()};
 }
@@ -262,7 +281,7 @@ void Conductor::ramp() {
   const auto has_settled = [this](const Shard& shard) {
     return shard.is_gone || shard.figures.counters.stages_settled > stage_number_;
   };
-  while (!is_stopped() && !std::ranges::all_of(shards_, has_settled)) {
+  while (!is_stopped() && !std::ranges::all_of(honest_shards(), has_settled)) {
     poll();
     give_up_if_hopeless();
   }
@@ -312,8 +331,7 @@ void Conductor::measure_standing() {
   record_.ramp_busy = busy(machine_before_, machine_at_run_);
   record_.run_busy = record_.run_s() == 0 ? 0 : busy(machine_at_run_, machine);
 
-  std::vector<pid_t> own = group_->pids();
-  own.push_back(::getpid());
+  const std::vector<pid_t> own = client_pids();
   record_.client.memory_bytes = tools::read_usage(own).memory_bytes;
   record_.client.processes = static_cast<unsigned>(own.size());
   if (!server_.empty()) {
@@ -358,9 +376,10 @@ int Conductor::conduct() {
   machine_before_ = tools::read_machine_cpu();
   const std::int64_t started_ns = now_ns();
 
-  auto group = tools::ShardGroup::start(plan_.processes, [this](const tools::ShardLink& link) {
-    Client client(options_, plan_, link);
-    return client.run_all();
+  auto group = tools::ShardGroup::start(static_cast<unsigned>(shards_.size()), [this](const tools::ShardLink& link) {
+    if (is_honest(link.index())) return Client(options_, plan_, link).run_all();
+    Attack::be_nice(options_.attack_nice);
+    return Attack(options_, plan_, link).run_all();
   });
   if (!group) {
     tools::print_error("load", fmt::format("--processes {}: {}; try fewer", plan_.processes, group.error().message()));
@@ -386,10 +405,8 @@ int Conductor::conduct() {
   record_.ramp_99_s = nearly_ns_ == 0 ? record_.ramp_s : std::min(seconds(nearly_ns_ - begin_ns_), record_.ramp_s);
   record_.duration_s = seconds(ended_ns - started_ns);
   rusage own{};
-  rusage children{};
   ::getrusage(RUSAGE_SELF, &own);
-  ::getrusage(RUSAGE_CHILDREN, &children);
-  for (const timeval& time : {own.ru_utime, own.ru_stime, children.ru_utime, children.ru_stime}) {
+  for (const timeval& time : {own.ru_utime, own.ru_stime}) {
     record_.client.cpu_s += static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
   }
   record_.outcomes = judge(options_.fail_if, to_json(record_));
@@ -509,6 +526,12 @@ tools::Parsed<std::int64_t> parse_pid(std::string_view text) {
   return static_cast<std::int64_t>(*pid);
 }
 
+tools::Parsed<unsigned> parse_nice(std::string_view text) {
+  const auto nice = tools::parse_count(text);
+  if (!nice || *nice > 19) return std::unexpected(fmt::format("`{}` is not a niceness; write 0 to 19", text));
+  return static_cast<unsigned>(*nice);
+}
+
 }  // namespace
 
 void add_load_command(CLI::App& app, int& exit_status) {
@@ -562,6 +585,9 @@ void add_load_command(CLI::App& app, int& exit_status) {
   add_parsed_option(load, "--fault", stage.faults, &parse_faults, "KIND:N[/D]", "",
                     "Clients that misbehave during the run, several with commas between: silent:N, drip:N/1s, pieces:N/10ms, oversize:N, "
                     "never-read:N, half-open:N, reset:N/1s, storm:N/5s [none]");
+  add_parsed_option(load, "--attack-nice", options->attack_nice, &parse_nice, "0..19", "19",
+                    "Niceness of their processes, as of nice(1): 19 leaves them the processors that nobody else wants, as if they were on "
+                    "another machine; 0 lets them compete");
   add_parsed_option(load, "--duration", stage.duration, &tools::parse_duration, "D", "30s",
                     "How long to run once every connection is open; 0: only open them and ping once");
   add_parsed_option(load, "--dial-timeout", options->dial_timeout, &tools::parse_duration, "D", "10s", "For a connection to be established");
@@ -570,7 +596,7 @@ void add_load_command(CLI::App& app, int& exit_status) {
   add_parsed_option(load, "--sources", options->sources, &parse_sources, "FIRST-LAST", "",
                     "Addresses to dial from, in turn [on loopback as many of 127.0.1.1 and up as needed, else the kernel's choice]");
   add_parsed_option(load, "--processes", options->processes, &tools::parse_processes, "N|auto", "auto",
-                    "Processes to spread over; auto: as many as the descriptor limit makes necessary");
+                    "Processes to spread the connections over; auto: as many as the descriptor limit makes necessary");
   load.add_option("--json", options->json_path, "Write the report as JSON; - is standard output")->type_name("FILE");
   load.add_option("--csv", options->csv_path, "Write what happened in each second as a table")->type_name("FILE");
   load.add_option("--html", options->html_path, "Write the report as a page with charts, readable offline")->type_name("FILE");

@@ -4,7 +4,8 @@
 //   stage.h       one stage: how many connections, how they come, what is sent; and the words for it
 //   scenario.h    stages from a file
 //   plan.h        decides from options and limits: how many processes, which source addresses
-//   client.h      one process's share of the connections, on roost; connection.h one of them, without a fiber
+//   process.h     what every process does; client.h one process's share of the connections, connection.h one of them, without a
+//                 fiber; attack.h one process's share of the attackers, fault.h what they are up to
 //   schedule.h    when messages are due; in_flight.h which answers are waited for
 //   payload.h     the bytes of each message, so that a mix-up of connections is found
 //   figures.h     what is counted, and how it travels and adds up; histogram.h its latencies

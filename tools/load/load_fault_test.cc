@@ -75,7 +75,20 @@ TEST(LoadFault, AttackersNeedDescriptorsAndPortsAsConnectionsDo) {
   options.stages[0].faults = {{FaultKind::silent, 1000, 0s}};
   const auto plan = make_plan(options, {.descriptors_per_process = 564, .descriptors_on_machine = 1'000'000, .ports = {}});
   ASSERT_TRUE(plan) << plan.error();
-  EXPECT_EQ(plan->processes, 3u);
+  EXPECT_EQ(plan->processes, 1u);
+  EXPECT_EQ(plan->attack_processes, 2u) << "of their own";
+  options.stages[0].faults[0].attackers = 1'000'000;
+  const auto none = make_plan(options, {.descriptors_per_process = 564, .descriptors_on_machine = 10'000'000, .ports = {}});
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error(), "--fault: a process may open 564 descriptors, so 1,000,000 attackers would take 2000 processes; raise the limit (ulimit -Hn)");
+}
+
+TEST(LoadFault, AttackersHaveNoProcessesWhereNobodyAttacks) {
+  LoadOptions options;
+  options.targets = {net::Endpoint{net::IpAddress::loopback_v4(), 8080}};
+  const auto plan = make_plan(options, {.descriptors_per_process = 20'000, .descriptors_on_machine = 1'000'000, .ports = {}});
+  ASSERT_TRUE(plan) << plan.error();
+  EXPECT_EQ(plan->attack_processes, 0u);
 }
 
 TEST(LoadFaultFigures, AddUpAndTravel) {
@@ -85,6 +98,7 @@ TEST(LoadFaultFigures, AddUpAndTravel) {
   one.faults[1].counts.open = 2;
   one.faults[1].causes["ECONNRESET"] = 3;
   one.faults[1].held.record(1000);
+  one.faults[1].lateness.record(7);
   Figures sum;
   for (int i = 0; i < 2; ++i) {
     const auto decoded = Figures::decode(one.encode(true));
@@ -96,6 +110,7 @@ TEST(LoadFaultFigures, AddUpAndTravel) {
   EXPECT_EQ(sum.faults[1].counts.open, 4u);
   EXPECT_EQ(sum.faults[1].causes["ECONNRESET"], 6u);
   EXPECT_EQ(sum.faults[1].held.count(), 2u);
+  EXPECT_EQ(sum.faults[1].lateness.count(), 2u);
   EXPECT_EQ(Figures::decode(one.encode(false))->faults[1].held.count(), 0u) << "on the way only counts are told";
 }
 

@@ -111,6 +111,26 @@ TEST(LoadReport, TellsOfEachTarget) {
   }
 }
 
+TEST(LoadReport, TellsAttackersCpuAndPriorityApartFromTheClients) {
+  Record record = record_of_two_stages();
+  record.options.stages[0].faults = {{FaultKind::drip, 500, 1s}};
+  record.figures.faults.resize(1);
+  record.figures.faults[0].lateness.record_n(2000, 10);
+  record.plan.attack_processes = 2;
+  record.attackers.cpu_s = 1.25;
+  const double client_cpu_s = to_json(record)["client"]["cpu_s"].get<double>();
+  EXPECT_EQ(to_json(record)["attack"]["processes"], 2);
+  EXPECT_EQ(to_json(record)["attack"]["nice"], 19);
+  EXPECT_EQ(to_json(record)["attack"]["cpu_s"], 1.25);
+  EXPECT_EQ(to_json(record)["attack"]["lateness_us"]["p50"], 2000);
+  record.attackers.cpu_s = 7;
+  EXPECT_EQ(to_json(record)["client"]["cpu_s"], client_cpu_s);
+  EXPECT_NE(to_text(record).find("attackers     CPU 7.00 s in 2 processes of their own at nice 19: others get the processors first; late by p50 2.00 ms"),
+            std::string::npos) << to_text(record);
+  record.options.attack_nice = 0;
+  EXPECT_NE(to_text(record).find("processes of their own, competing for the processors with all others"), std::string::npos) << to_text(record);
+}
+
 TEST(LoadReport, AnUnknownServerIsLeftOut) {
   Record record = fine_record();
   record.server.reset();

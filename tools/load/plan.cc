@@ -153,11 +153,16 @@ std::uint64_t descriptors_of_process(const MachineLimits& limits) {
   return limits.descriptors_per_process > descriptors_reserved ? limits.descriptors_per_process - descriptors_reserved : 1;
 }
 
+std::uint64_t processes_for(std::uint64_t descriptors, const MachineLimits& limits) {
+  const std::uint64_t per_process = descriptors_of_process(limits);
+  return (descriptors + per_process - 1) / per_process;
+}
+
 // Sets plan.processes.
 std::optional<Shortfall> plan_processes(const LoadOptions& options, const MachineLimits& limits, Plan& plan) {
-  const std::uint64_t n = options.clients_max();
+  const std::uint64_t n = options.connections_max();
   const std::uint64_t per_process = descriptors_of_process(limits);
-  const std::uint64_t needed = (n + per_process - 1) / per_process;
+  const std::uint64_t needed = processes_for(n, limits);
   plan.processes = static_cast<unsigned>(std::min<std::uint64_t>(options.processes == 0 ? needed : options.processes, std::min(n, processes_limit)));
   if (options.processes == 0) {
     if (needed <= processes_limit) return std::nullopt;
@@ -169,6 +174,17 @@ std::optional<Shortfall> plan_processes(const LoadOptions& options, const Machin
   return Shortfall{options.processes * per_process,
                    fmt::format("--processes {}: {} connections need {} processes of {} descriptors each; use --processes auto, or raise the limit (ulimit -Hn)",
                                options.processes, format_count(n), needed, limits.descriptors_per_process)};
+}
+
+// Sets plan.attack_processes.
+std::optional<Shortfall> plan_attack_processes(const LoadOptions& options, const MachineLimits& limits, Plan& plan) {
+  const std::uint64_t n = options.attackers_max();
+  const std::uint64_t needed = processes_for(n, limits);
+  plan.attack_processes = static_cast<unsigned>(std::min(needed, processes_limit));
+  if (needed <= processes_limit) return std::nullopt;
+  // Fewer connections would not help.
+  return Shortfall{0, fmt::format("--fault: a process may open {} descriptors, so {} attackers would take {} processes; raise the limit (ulimit -Hn)",
+                                  limits.descriptors_per_process, format_count(n), needed)};
 }
 
 // Connections that churn has closed keep their ports for a while (TIME_WAIT): 60 s, and on loopback, where the kernel takes
@@ -231,7 +247,7 @@ std::optional<Shortfall> check_memory(const LoadOptions& options, const MachineL
   const std::uint64_t n = options.connections_max();
   const std::uint64_t kernel_bytes = kernel_bytes_per_end * (options.targets_loopback() ? 2 : 1);
   const std::uint64_t each = bytes_per_connection + kernel_bytes;
-  const std::uint64_t fixed = plan.processes * bytes_per_process + options.attackers_max() * (bytes_per_attacker + kernel_bytes);
+  const std::uint64_t fixed = (plan.processes + plan.attack_processes) * bytes_per_process + options.attackers_max() * (bytes_per_attacker + kernel_bytes);
   if (limits.memory_available_bytes == 0 || n * each + fixed <= limits.memory_available_bytes) return std::nullopt;
   const std::uint64_t allows = limits.memory_available_bytes > fixed ? (limits.memory_available_bytes - fixed) / each : 0;
   return Shortfall{allows, fmt::format("--connections {}: this end of them needs {} of memory, the server's not counted, and {} are free; ask for at most {}",
@@ -249,6 +265,7 @@ std::expected<Plan, std::string> make_plan(const LoadOptions& options, const Mac
     if (shortfall) shortfalls.push_back(std::move(*shortfall));
   };
   note(plan_processes(options, limits, plan));
+  note(plan_attack_processes(options, limits, plan));
   if (n > limits.descriptors_on_machine) {
     note(Shortfall{limits.descriptors_on_machine,
                    fmt::format("--connections {}: the machine has {} descriptors left; raise fs.file-max: sysctl -w fs.file-max={}",

@@ -27,6 +27,7 @@ struct LoadOptions {
   std::chrono::nanoseconds io_timeout = 5s;               // for a message to be sent, and for its answer
   std::optional<tools::AddressRange> sources;
   unsigned processes = 0;                                 // 0: as many as connections need descriptors for
+  unsigned attack_nice = 19;                              // of the attackers' processes
   std::string json_path;                                  // these three: empty for none, - for standard output
   std::string csv_path;
   std::string html_path;
@@ -65,7 +66,8 @@ struct MachineLimits {
 };
 
 struct Plan {
-  unsigned processes = 1;
+  unsigned processes = 1;         // of honest connections
+  unsigned attack_processes = 0;  // of attackers, behind those
   // Addresses to dial from, in turn. Empty: the kernel's choice.
   std::optional<tools::AddressRange> sources;
 

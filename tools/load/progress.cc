@@ -255,6 +255,7 @@ std::vector<std::string> live_lines(const LoadOptions& options, const Moment& mo
     line.add(fmt::format("{} open", format_count(attack.open)), "33").add(fmt::format("{} cut off", format_count(attack.cut_off)));
     if (attack.failed > 0) line.add(fmt::format("{} could not connect", format_count(attack.failed)));
     if (attack.mismatched > 0) line.add(fmt::format("{} answers mismatched", format_count(attack.mismatched)), red);
+    if (const Usage* usage = recent_usage(timeline)) line.add(fmt::format("CPU {:.0f} %", 100 * usage->attack_processors));
     lines.push_back(line.text());
   }
 

@@ -50,7 +50,8 @@ struct Record {
   double run_busy = 0;
 
   tools::ProcessUsage client;            // memory while the connections stood; CPU of the whole load
-  std::optional<tools::ProcessUsage> server;  // likewise, its CPU since the load began
+  tools::ProcessUsage attackers;         // CPU alone, of plan.attack_processes
+  std::optional<tools::ProcessUsage> server;  // as of the client, its CPU since the load began
   double server_run_cpu_s = 0;           // of that, during the run
   std::int64_t slab_growth_bytes = 0;    // while the connections stood, against before
   std::int64_t page_table_growth_bytes = 0;
@@ -63,7 +64,7 @@ struct Record {
   std::uint64_t standing = 0;            // connections at the moment memory was measured
 
   bool interrupted = false;
-  std::vector<std::string> lost_processes;  // how each process ended that did not end by itself
+  std::vector<std::string> lost_processes;  // how each process ended that did not end by itself; attackers' too
   std::string given_up;                  // why the load was ended early; empty if it was not
   std::string command;                   // as it was called
   std::chrono::system_clock::time_point started;

@@ -1,5 +1,6 @@
 #include "tools/load/report_attack.h"
 
+#include <cmath>
 #include <vector>
 
 #include <fmt/format.h>
@@ -45,7 +46,8 @@ ordered_json counts_json(const FaultFigures& figures, std::uint64_t standing) {
   return {{"opened", c.opened},         {"failed", c.failed},         {"cut_off", c.cut_off},
           {"standing", standing},       {"answered", c.answered},     {"unanswered", c.unanswered},
           {"mismatched", c.mismatched}, {"bytes_sent", c.bytes_sent}, {"causes", figures.causes},
-          {"held_us", percentiles(figures.held)}, {"back_us", percentiles(figures.back)}};
+          {"held_us", percentiles(figures.held)}, {"back_us", percentiles(figures.back)},
+          {"lateness_us", percentiles(figures.lateness)}};
 }
 
 std::string describe(const Told& told) {
@@ -65,6 +67,10 @@ std::string describe(const Told& told) {
   return text;
 }
 
+std::string describe_niceness(unsigned niceness) {
+  return niceness == 0 ? ", competing for the processors with all others" : fmt::format(" at nice {}: others get the processors first", niceness);
+}
+
 }  // namespace
 
 ordered_json attack_json(const Record& record) {
@@ -82,6 +88,9 @@ ordered_json attack_json(const Record& record) {
     faults.push_back(std::move(one));
   }
   ordered_json json = counts_json(sum, standing);
+  json["processes"] = record.plan.attack_processes;
+  json["nice"] = record.options.attack_nice;
+  json["cpu_s"] = std::round(record.attackers.cpu_s * 1000) / 1000;
   ordered_json& descriptors = json["server_descriptors"] = ordered_json::array();
   for (std::size_t i = 0; i < record.stages.size(); ++i) {
     if (const auto& d = record.stages[i].server_descriptors) {
@@ -107,13 +116,24 @@ ordered_json tcp_json(const Record& record) {
 std::string attack_text(const Record& record) {
   std::string text;
   const auto line = [&text](std::string_view name, std::string_view value) { text += fmt::format("{:<13} {}\n", name, value); };
+  Histogram lateness;
   for (const Told& told : all_told(record)) {
+    if (!told.figures.lateness.empty()) lateness.merge(told.figures.lateness);
     const std::string stage = record.options.stages.size() > 1 ? fmt::format("stage {}: ", told.stage + 1) : std::string();
     line("attack", fmt::format("{}{}, {}", stage, told.fault.to_string(), fault_meaning(told.fault.kind)));
     line("", describe(told));
     std::string causes;
     for (const auto& [name, times] : told.figures.causes) causes += fmt::format("{}{} x {}", causes.empty() ? "" : ", ", format_count(times), name);
     if (!causes.empty()) line("", causes);
+  }
+  if (!text.empty()) {
+    std::string value = fmt::format("CPU {:.2f} s in {} process{} of their own{}", record.attackers.cpu_s, record.plan.attack_processes,
+                                    record.plan.attack_processes == 1 ? "" : "es", describe_niceness(record.options.attack_nice));
+    if (!lateness.empty()) {
+      value += fmt::format("; late by p50 {}  p99 {}  max {}", format_us(static_cast<double>(lateness.percentile(0.5))),
+                           format_us(static_cast<double>(lateness.percentile(0.99))), format_us(static_cast<double>(lateness.max())));
+    }
+    line("attackers", value);
   }
   for (std::size_t i = 0; i < record.stages.size(); ++i) {
     const auto& d = record.stages[i].server_descriptors;

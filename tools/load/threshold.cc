@@ -48,6 +48,7 @@ std::vector<Quantity> make_quantities() {
       {"attack.standing", "/attack/standing", Unit::count},
       {"attack.unanswered", "/attack/unanswered", Unit::count},
       {"attack.mismatched", "/attack/mismatched", Unit::count},
+      {"attack.cpu", "/attack/cpu_s", Unit::seconds},
       {"machine.ramp_busy", "/machine/ramp_busy", Unit::share},
       {"machine.run_busy", "/machine/run_busy", Unit::share},
   };
@@ -58,7 +59,7 @@ std::vector<Quantity> make_quantities() {
                      fmt::format("{}/count", object)});
     }
   }
-  for (const auto& [name, object] : {std::pair("attack.held", "/attack/held_us"), {"attack.back", "/attack/back_us"}}) {
+  for (const auto& [name, object] : {std::pair("attack.held", "/attack/held_us"), {"attack.back", "/attack/back_us"}, {"attack.lateness", "/attack/lateness_us"}}) {
     for (const char* statistic : {"min", "p50", "p99", "max"}) {
       all.push_back({fmt::format("{}.{}", name, statistic), fmt::format("{}/{}", object, statistic), Unit::microseconds, fmt::format("{}/count", object)});
     }

@@ -189,6 +189,7 @@ void Timeline::add_readings(std::int64_t now_ns, const Readings& readings) {
   usage.client_bytes = readings.client_bytes;
   usage.server_processors = busy(readings.server_cpu_s, last_.server_cpu_s);
   usage.client_processors = busy(readings.client_cpu_s, last_.client_cpu_s);
+  usage.attack_processors = busy(readings.attack_cpu_s, last_.attack_cpu_s);
   const double total_s = readings.machine_total_s - last_.machine_total_s;
   usage.machine_busy = total_s > 0 ? std::clamp((readings.machine_busy_s - last_.machine_busy_s) / total_s, 0.0, 1.0) : 0;
   usage.server_descriptors = readings.server_descriptors;
@@ -240,6 +241,7 @@ std::vector<Span> spans(const Timeline& timeline, std::size_t points_max) {
         sum.client_bytes += usage->client_bytes;
         sum.server_processors += usage->server_processors;
         sum.client_processors += usage->client_processors;
+        sum.attack_processors += usage->attack_processors;
         sum.machine_busy += usage->machine_busy;
         sum.server_descriptors += usage->server_descriptors;
         add(sum.client_tcp, usage->client_tcp);
@@ -251,7 +253,7 @@ std::vector<Span> spans(const Timeline& timeline, std::size_t points_max) {
     }
     if (read > 0) {
       span.usage = Usage{sum.server_bytes / read, sum.client_bytes / read, sum.server_processors / read, sum.client_processors / read,
-                         sum.machine_busy / read, sum.server_descriptors / read, sum.client_tcp, sum.server_tcp};
+                         sum.attack_processors / read, sum.machine_busy / read, sum.server_descriptors / read, sum.client_tcp, sum.server_tcp};
     }
     open += span.deltas.opened;
     span.open = open;

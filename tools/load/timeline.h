@@ -70,6 +70,7 @@ struct Readings {
   std::uint64_t client_bytes = 0;
   double server_cpu_s = 0;
   double client_cpu_s = 0;
+  double attack_cpu_s = 0;           // of the attackers' processes, which are not the client's
   double machine_busy_s = 0;         // of all processors
   double machine_total_s = 0;
   std::uint64_t server_descriptors = 0;           // 0: not known
@@ -83,6 +84,7 @@ struct Usage {
   std::uint64_t client_bytes = 0;
   double server_processors = 0;      // that were busy with it, on average
   double client_processors = 0;
+  double attack_processors = 0;
   double machine_busy = 0;           // share of all processors, 0 to 1
   std::uint64_t server_descriptors = 0;
   // Counted since the readings before.
