@@ -57,6 +57,10 @@ constexpr Check checks[] = {
      "N x 64 KiB of commit space in mode 2", judge_overcommit},
     {"thp", Group::memory, "transparent huge pages",
      "Huge pages turn a few touched KiB into 2 MiB where memory is used sparsely.", "", judge_thp},
+    {"first-touch", Group::memory, "fresh memory",
+     "Every new connection takes fresh pages, for its sockets in the kernel and its stack. What the first touch of one costs "
+     "bounds the rate at which they can be opened.",
+     "", judge_first_touch},
 
     {"somaxconn", Group::accepting, "net.core.somaxconn",
      "Connections wait in the listener's queue until accepted; this cuts the backlog that listen() asked for, "

@@ -1,4 +1,5 @@
 // Tests of the doctor against machines made of files: a directory stands in for /proc and /sys.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -51,10 +52,12 @@ class Machine : public System {
   [[nodiscard]] Probe guard_install() const override { return guard; }
   [[nodiscard]] Probe io_uring() const override { return uring; }
   [[nodiscard]] Probe epoll_pwait2() const override { return pwait2; }
+  [[nodiscard]] std::optional<double> first_touch_ns() const override { return touch_ns; }
 
   Probe guard = Probe::yes;
   Probe uring = Probe::yes;
   Probe pwait2 = Probe::yes;
+  std::optional<double> touch_ns = 400;
 
  private:
   static std::string make_root() {
@@ -176,6 +179,7 @@ TEST(doctor, a_machine_in_good_order_is_fit_and_nothing_but_in_order) {
 TEST(doctor, an_unreadable_machine_is_judged_could_not_tell_and_never_too_low) {
   Machine machine;
   machine.guard = machine.uring = machine.pwait2 = Probe::unknown;
+  machine.touch_ns.reset();
   machine.remove("/proc");
   machine.remove("/sys");
   const auto d = diagnose(machine, million());
@@ -467,6 +471,31 @@ TEST(doctor, without_guard_install_the_mapping_count_bounds_guarded_stacks) {
   EXPECT_EQ(verdict_of(machine, on_demand, "max-map-count"), Verdict::ok);
   machine.set_sysctl("vm.max_map_count", "3100000");
   EXPECT_EQ(verdict_of(machine, million(), "max-map-count"), Verdict::ok);
+}
+
+TEST(doctor, dear_fresh_memory_is_told_with_what_it_adds_to_the_opening) {
+  Machine machine;
+  machine.touch_ns = 5000;
+  const auto d = diagnose(machine, million());
+  const auto* finding = d.find("first-touch");
+  EXPECT_EQ(finding->verdict, Verdict::advice);
+  EXPECT_EQ(finding->value, "5 us a page");
+  const double seconds = d.forecast.bytes_per_connection() * 1e6 / 4096 * 5000 / 1e9;
+  EXPECT_THAT(finding->because, HasSubstr(fmt::format("{:.1f} s of processor time", seconds)));
+  EXPECT_TRUE(d.fit) << "slower, not smaller";
+  machine.touch_ns.reset();
+  EXPECT_EQ(verdict_of(machine, million(), "first-touch"), Verdict::unknown);
+}
+
+TEST(doctor, fresh_memory_is_not_tried_where_little_of_it_is_left) {
+  Machine machine;
+  EXPECT_EQ(verdict_of(machine, million(), "first-touch"), Verdict::ok);
+  machine.set("/proc/self/cgroup", "0::/box");
+  machine.set("/sys/fs/cgroup/box/memory.max", "200000000");
+  machine.set("/sys/fs/cgroup/box/memory.current", "20000000");
+  EXPECT_EQ(verdict_of(machine, million(), "first-touch"), Verdict::ok);
+  machine.set("/sys/fs/cgroup/box/memory.current", "100000000");
+  EXPECT_EQ(verdict_of(machine, million(), "first-touch"), Verdict::unknown);
 }
 
 TEST(doctor, a_forbidden_io_uring_is_told_apart_from_a_missing_one) {

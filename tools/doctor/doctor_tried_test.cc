@@ -464,6 +464,22 @@ TEST(tried, guarded_stacks_made_by_mprotect_stop_at_half_the_mapping_count) {
   }));
 }
 
+TEST(tried, the_first_touch_of_a_page_takes_time_and_leaves_no_memory_behind) {
+  const auto resident = [] {
+    std::ifstream statm("/proc/self/statm");
+    std::uint64_t size = 0;
+    std::uint64_t pages = 0;
+    statm >> size >> pages;
+    return pages;
+  };
+  const std::uint64_t before = resident();
+  const auto ns = System().first_touch_ns();
+  ASSERT_TRUE(ns);
+  EXPECT_GT(*ns, 10) << "no machine clears a page in that";
+  EXPECT_LT(resident(), before + 1024) << "16 MiB are 4,096 pages";
+  EXPECT_FALSE(System("/nonexistent").first_touch_ns()) << "another machine's memory";
+}
+
 TEST(tried, guard_install_called_working_really_guards) {
   const System system;
   if (system.guard_install() != Probe::yes) GTEST_SKIP() << "this kernel has no MADV_GUARD_INSTALL";

@@ -38,6 +38,7 @@ Finding judge_memory(const Context& c);
 Finding judge_cgroup_memory(const Context& c);
 Finding judge_overcommit(const Context& c);
 Finding judge_thp(const Context& c);
+Finding judge_first_touch(const Context& c);
 Finding judge_max_map_count(const Context& c);
 Finding judge_tcp_mem(const Context& c);
 Finding judge_tcp_rmem(const Context& c);

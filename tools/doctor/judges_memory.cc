@@ -159,6 +159,30 @@ Finding judge_thp(const Context& c) {
   return finding;
 }
 
+Finding judge_first_touch(const Context& c) {
+  // A machine of its own takes 250 to 500 ns to find, clear and map a page.
+  constexpr double usual_ns = 1000;
+  // The trial takes 16 MiB. Where they are near to the last ones, somebody could be killed for them.
+  constexpr std::uint64_t room_bytes = std::uint64_t{128} << 20;
+  const auto group = tightest_memory_cgroup(c.system);
+  if (c.forecast.available_bytes.value_or(0) < room_bytes || (group && group->limit < group->used + room_bytes)) {
+    return plain(Verdict::unknown, "not tried", fmt::format("Less than {} is free.", size_text(static_cast<double>(room_bytes))));
+  }
+  const auto ns = c.system.first_touch_ns();
+  if (!ns) return plain(Verdict::unknown, "not tried", "Another machine's memory cannot be tried from here.");
+  Finding finding = plain(Verdict::ok, fmt::format("{:.2g} us a page", *ns / 1000));
+  finding.need = fmt::format("{:.0f} us or less", usual_ns / 1000);
+  const double bytes = c.forecast.bytes_per_connection() * static_cast<double>(c.ask.connections);
+  const double seconds = bytes / page_bytes * *ns / 1e9;
+  finding.because = fmt::format("{} for {} connections: {:.1f} s of processor time in all, however they are opened", size_text(bytes),
+                                with_commas(c.ask.connections), seconds);
+  if (*ns <= usual_ns) return finding;
+  finding.verdict = Verdict::advice;
+  finding.effect = "Opening is slower for it; connections that stand are not. It is a virtual machine whose host takes free memory back "
+                   "(balloon, free page reporting) and has to find every page anew: the host's to change, by reserved memory or huge pages.";
+  return finding;
+}
+
 Finding judge_max_map_count(const Context& c) {
   const auto value = c.system.number(sysctl_path("vm.max_map_count"));
   if (!value) return unreadable("vm.max_map_count");
