@@ -178,8 +178,8 @@ Finding judge_first_touch(const Context& c) {
                                 with_commas(c.ask.connections), seconds);
   if (*ns <= usual_ns) return finding;
   finding.verdict = Verdict::advice;
-  finding.effect = "Opening is slower for it; connections that stand are not. It is a virtual machine whose host takes free memory back "
-                   "(balloon, free page reporting) and has to find every page anew: the host's to change, by reserved memory or huge pages.";
+  finding.effect = "Opening is slower for it; connections that stand are not. Most likely a virtual machine whose host takes free memory back "
+                   "(balloon, free page reporting) and finds every page anew: the host's to change, by reserved memory or huge pages.";
   return finding;
 }
 
