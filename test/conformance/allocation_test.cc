@@ -7,11 +7,10 @@
 #include <roost/sync/select.h>
 
 #include "conformance/conn_suite.h"
+#include "counted_allocations.h"
 #include "sanitized.h"
 
-namespace {
-std::atomic<std::uint64_t> allocations{0};
-}
+using roost::test::allocations;
 
 #if defined(__GLIBC__) && !defined(ROOST_ASAN) && !defined(ROOST_TSAN)
 // What asks the C library itself is counted, too. A sanitizer has an allocator of its own.
@@ -31,28 +30,6 @@ extern "C" void* realloc(void* memory, std::size_t bytes) noexcept {
   return __libc_realloc(memory, bytes);
 }
 #endif
-
-// Replaced for the whole program. Not inlined: the compiler would see malloc and free through them, and warn of a mismatch.
-[[gnu::noinline]] void* operator new(std::size_t bytes) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
-  std::abort();
-}
-// The library's own would call the one above; a sanitizer's would not, and then find its memory given to free().
-[[gnu::noinline]] void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept { return operator new(bytes); }
-[[gnu::noinline]] void* operator new(std::size_t bytes, std::align_val_t alignment) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  const auto align = static_cast<std::size_t>(alignment);
-  if (void* memory = std::aligned_alloc(align, (bytes + align - 1) / align * align)) return memory;
-  std::abort();
-}
-[[gnu::noinline]] void* operator new(std::size_t bytes, std::align_val_t alignment, const std::nothrow_t&) noexcept {
-  return operator new(bytes, alignment);
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 
 namespace roost::test {
 namespace {

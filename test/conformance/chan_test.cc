@@ -2,23 +2,11 @@
 #include <algorithm>
 #include <array>
 #include <memory>
-#include <new>
 #include <thread>
 #include <vector>
 
 #include "conformance/fibers.h"
-
-namespace {
-std::atomic<std::uint64_t> allocations{0};
-}
-// Replaced as a pair, in the forms that all others come down to.
-[[gnu::noinline]] void* operator new(std::size_t bytes) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+#include "counted_allocations.h"
 
 namespace roost::test {
 namespace {

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "tools/doctor/cgroup.h"
+
 namespace roost::doctor {
 
 Finding judge_conntrack(const Context& c) {
@@ -32,38 +34,21 @@ Finding judge_conntrack(const Context& c) {
 }
 
 Finding judge_cgroup_cpu(const Context& c) {
-  const auto membership = c.system.read("/proc/self/cgroup");
-  if (!membership) return unreadable("/proc/self/cgroup");
+  if (!c.system.exists("/proc/self/cgroup")) return unreadable("/proc/self/cgroup");
   const auto cpus = c.system.cpu_count();
   double allowed = cpus;
-  for (const auto line : lines_of(*membership)) {
-    const auto first = line.find(':');
-    const auto second = first == std::string_view::npos ? first : line.find(':', first + 1);
-    if (second == std::string_view::npos) continue;
-    const auto controllers = line.substr(first + 1, second - first - 1);
-    std::string path(line.substr(second + 1));
-    const bool v2 = controllers.empty();
-    if (!v2 && !lists(controllers, "cpu")) continue;
-    const std::string mount = !v2                                         ? "/sys/fs/cgroup/cpu"
-                              : c.system.exists("/sys/fs/cgroup/unified") ? "/sys/fs/cgroup/unified"
-                                                                          : "/sys/fs/cgroup";
-    for (;; path.resize(path.rfind('/'))) {
-      const std::string folder = mount + (path == "/" ? "" : path) + "/";
-      std::optional<std::uint64_t> quota;
-      std::optional<std::uint64_t> period;
-      if (v2) {
-        const auto text = c.system.read(folder + "cpu.max").value_or("");
-        const auto words = split(text);
-        if (words.size() == 2) quota = parse_number(words[0]), period = parse_number(words[1]);
-      } else {
-        quota = c.system.number(folder + "cpu.cfs_quota_us");  // -1, no quota, is no number here
-        period = c.system.number(folder + "cpu.cfs_period_us");
-      }
-      if (quota && period && *period != 0) {
-        allowed = std::min(allowed, static_cast<double>(*quota) / static_cast<double>(*period));
-      }
-      if (path.empty() || path == "/") break;
+  for (const auto& [folder, v2] : cgroup_folders(c.system, "cpu")) {
+    std::optional<std::uint64_t> quota;
+    std::optional<std::uint64_t> period;
+    if (v2) {
+      const auto text = c.system.read(folder + "cpu.max").value_or("");
+      const auto words = split(text);
+      if (words.size() == 2) quota = parse_number(words[0]), period = parse_number(words[1]);
+    } else {
+      quota = c.system.number(folder + "cpu.cfs_quota_us");  // -1, no quota, is no number here
+      period = c.system.number(folder + "cpu.cfs_period_us");
     }
+    if (quota && period && *period != 0) allowed = std::min(allowed, static_cast<double>(*quota) / static_cast<double>(*period));
   }
   Finding finding;
   if (allowed >= cpus) return plain(Verdict::ok, fmt::format("no quota, {} CPU{}", cpus, cpus == 1 ? "" : "s"));

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "tools/doctor/cgroup.h"
+
 namespace roost::doctor {
 
 Finding judge_memory(const Context& c) {
@@ -44,42 +46,23 @@ struct CgroupLimit {
 
 // Every ancestor's limit binds, so the one with the least room left counts.
 std::optional<CgroupLimit> tightest_memory_cgroup(const System& system) {
-  const auto membership = system.read("/proc/self/cgroup");
-  if (!membership) return std::nullopt;
   std::optional<CgroupLimit> tightest;
-  for (const auto line : lines_of(*membership)) {
-    // v2: "0::/path"; v1: "4:memory:/path"
-    const auto first = line.find(':');
-    const auto second = first == std::string_view::npos ? first : line.find(':', first + 1);
-    if (second == std::string_view::npos) continue;
-    const auto controllers = line.substr(first + 1, second - first - 1);
-    std::string path(line.substr(second + 1));
-    const bool v2 = controllers.empty();
-    if (!v2 && !lists(controllers, "memory")) continue;
-    const std::string mount = !v2                                       ? "/sys/fs/cgroup/memory"
-                              : system.exists("/sys/fs/cgroup/unified") ? "/sys/fs/cgroup/unified"
-                                                                        : "/sys/fs/cgroup";
-    for (;; path.resize(path.rfind('/'))) {
-      const std::string folder = mount + (path == "/" ? "" : path) + "/";
-      const auto limit = system.number(folder + (v2 ? "memory.max" : "memory.limit_in_bytes"));
-      const auto used = system.number(folder + (v2 ? "memory.current" : "memory.usage_in_bytes"));
-      // Version 1 says "no limit" as the largest multiple of a page in a signed 64-bit number.
-      if (limit && *limit < std::uint64_t{1} << 62) {
-        std::uint64_t droppable = 0;
-        const auto stat = system.read(folder + "memory.stat");
-        if (stat) {
-          for (const auto entry : lines_of(*stat)) {
-            const auto words = split(entry);
-            if (words.size() == 2 && words[0] == "inactive_file") droppable = parse_number(words[1]).value_or(0);
-          }
-        }
-        const auto held = used.value_or(0) - std::min(droppable, used.value_or(0));
-        const auto room = *limit - std::min(*limit, held);
-        if (!tightest || room < tightest->limit - std::min(tightest->limit, tightest->used)) {
-          tightest = CgroupLimit{folder + (v2 ? "memory.max" : "memory.limit_in_bytes"), *limit, held};
-        }
+  for (const auto& [folder, v2] : cgroup_folders(system, "memory")) {
+    const auto limit = system.number(folder + (v2 ? "memory.max" : "memory.limit_in_bytes"));
+    const auto used = system.number(folder + (v2 ? "memory.current" : "memory.usage_in_bytes"));
+    // Version 1 says "no limit" as the largest multiple of a page in a signed 64-bit number.
+    if (!limit || *limit >= std::uint64_t{1} << 62) continue;
+    std::uint64_t droppable = 0;
+    if (const auto stat = system.read(folder + "memory.stat")) {
+      for (const auto entry : lines_of(*stat)) {
+        const auto words = split(entry);
+        if (words.size() == 2 && words[0] == "inactive_file") droppable = parse_number(words[1]).value_or(0);
       }
-      if (path.empty() || path == "/") break;
+    }
+    const auto held = used.value_or(0) - std::min(droppable, used.value_or(0));
+    const auto room = *limit - std::min(*limit, held);
+    if (!tightest || room < tightest->limit - std::min(tightest->limit, tightest->used)) {
+      tightest = CgroupLimit{folder + (v2 ? "memory.max" : "memory.limit_in_bytes"), *limit, held};
     }
   }
   return tightest;
