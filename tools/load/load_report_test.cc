@@ -131,6 +131,18 @@ TEST(LoadReport, TellsAttackersCpuAndPriorityApartFromTheClients) {
   EXPECT_NE(to_text(record).find("processes of their own, competing for the processors with all others"), std::string::npos) << to_text(record);
 }
 
+TEST(LoadReport, TellsOfAttackersThatNeverCame) {
+  Record record = record_of_two_stages();
+  record.options.stages[0].faults = {{FaultKind::silent, 500, 0s}, {FaultKind::reset, 10, 1s}};
+  record.figures.faults.resize(2);
+  record.figures.faults[0].counts.opened = 430;
+  record.figures.faults[0].counts.failed = 20;
+  EXPECT_NE(to_text(record).find("500 attackers, 430 connections opened, 20 not, 50 NEVER CAME;"), std::string::npos) << to_text(record);
+  EXPECT_NE(to_text(record).find("10 attackers, 0 connections opened\n"), std::string::npos) << "those that come again have no number of connections";
+  record.figures.faults[0].counts.opened = 480;
+  EXPECT_EQ(to_text(record).find("NEVER CAME"), std::string::npos);
+}
+
 TEST(LoadReport, AnUnknownServerIsLeftOut) {
   Record record = fine_record();
   record.server.reset();

@@ -54,6 +54,10 @@ std::string describe(const Told& told) {
   const FaultFigures::Counts& c = told.figures.counts;
   std::string text = fmt::format("{} attackers, {} connections opened", format_count(told.fault.attackers), format_count(c.opened));
   if (c.failed > 0) text += fmt::format(", {} not", format_count(c.failed));
+  // As on a machine that leaves their processes nothing; or the load was stopped before their time.
+  if (const std::uint64_t came = c.opened + c.failed; !told.fault.comes_again() && came < told.fault.attackers) {
+    text += fmt::format(", {} NEVER CAME", format_count(told.fault.attackers - came));
+  }
   const auto held = [&](double fraction) { return format_us(static_cast<double>(told.figures.held.percentile(fraction))); };
   if (c.cut_off > 0) text += fmt::format("; {} cut off after {} to {}", format_count(c.cut_off), held(0), held(1));
   if (told.fault.kind == FaultKind::half_open) {
