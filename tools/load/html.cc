@@ -44,13 +44,15 @@ ordered_json time_series(const std::vector<Span>& all, unsigned processors) {
     lines["dropped"].push_back(a_second(span.deltas.dropped));
     lines["sent"].push_back(a_second(span.deltas.sent));
     lines["received"].push_back(a_second(span.deltas.received));
-    const auto latency = [&span](double fraction) { return span.latency.empty() ? ordered_json(nullptr) : ordered_json(span.latency.percentile(fraction)); };
+    const Histogram of_latency = span.latency.unpack();
+    const Histogram of_lateness = span.lateness.unpack();
+    const auto latency = [&](double fraction) { return of_latency.empty() ? ordered_json(nullptr) : ordered_json(of_latency.percentile(fraction)); };
     lines["p50"].push_back(latency(0.5));
     lines["p90"].push_back(latency(0.9));
     lines["p99"].push_back(latency(0.99));
     lines["p999"].push_back(latency(0.999));
     lines["max"].push_back(latency(1));
-    lines["lateness_p99"].push_back(span.lateness.empty() ? ordered_json(nullptr) : ordered_json(span.lateness.percentile(0.99)));
+    lines["lateness_p99"].push_back(of_lateness.empty() ? ordered_json(nullptr) : ordered_json(of_lateness.percentile(0.99)));
     const auto usage = [&span](auto value) { return span.usage ? ordered_json(value(*span.usage)) : ordered_json(nullptr); };
     lines["server_bytes"].push_back(usage([](const Usage& u) { return u.server_bytes; }));
     lines["server_cpu"].push_back(usage([](const Usage& u) { return rounded(100 * u.server_processors); }));

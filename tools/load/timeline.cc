@@ -228,13 +228,15 @@ std::vector<Span> spans(const Timeline& timeline, std::size_t points_max) {
     Span span;
     span.first = first;
     span.count = std::min(each, seconds.size() - first);
+    Histogram latency;
+    Histogram lateness;
     Usage sum;
     unsigned read = 0;
     for (std::size_t i = first; i < first + span.count; ++i) {
       span.deltas.merge(seconds[i].deltas);
-      seconds[i].run_latency.add_to(span.latency);
-      seconds[i].rest_latency.add_to(span.latency);
-      seconds[i].lateness.add_to(span.lateness);
+      seconds[i].run_latency.add_to(latency);
+      seconds[i].rest_latency.add_to(latency);
+      seconds[i].lateness.add_to(lateness);
       if (const auto& usage = seconds[i].usage) {
         ++read;
         sum.server_bytes += usage->server_bytes;
@@ -257,6 +259,10 @@ std::vector<Span> spans(const Timeline& timeline, std::size_t points_max) {
     }
     open += span.deltas.opened;
     span.open = open;
+    span.latency.merge(latency);
+    span.lateness.merge(lateness);
+    span.latency.pack();
+    span.lateness.pack();
     all.push_back(std::move(span));
   }
   return all;

@@ -173,8 +173,8 @@ struct Span {
   std::size_t count = 0;
   Deltas deltas;
   std::int64_t open = 0;             // connections at the end
-  Histogram latency;
-  Histogram lateness;
+  PackedHistogram latency;           // of all answers; packed, since a chart has up to 1,800 of these
+  PackedHistogram lateness;
   std::optional<Usage> usage;        // the mean of those there are; of TCP the sum
 };
 std::vector<Span> spans(const Timeline& timeline, std::size_t points_max);

@@ -74,7 +74,7 @@ TEST(LoadTimeline, SecondsAddUpToTheTotalsWhateverTheProcessesDo) {
     EXPECT_LE(all.size(), points);
     for (const Span& span : all) {
       sum.merge(span.deltas);
-      latency.merge(span.latency);
+      span.latency.add_to(latency);
     }
     EXPECT_EQ(sum.received, whole.counters.received);
     EXPECT_EQ(sum.established, whole.counters.established);
@@ -151,7 +151,7 @@ TEST(LoadTimeline, HistogramsThatTakeTooMuchArePutTogetherAndNothingIsLost) {
   EXPECT_EQ(sum, teller.figures.histograms[Figures::run]);
   EXPECT_EQ(received, teller.figures.counters.received) << "counts stay those of each second";
   // A point of a chart has all of a histogram or nothing of it.
-  for (const Span& span : spans(timeline, 400)) EXPECT_EQ(span.latency.count(), span.deltas.received);
+  for (const Span& span : spans(timeline, 400)) EXPECT_EQ(span.latency.unpack().count(), span.deltas.received);
 }
 
 TEST(LoadTimeline, ALoadOfManyDaysHasABound) {
