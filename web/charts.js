@@ -104,7 +104,8 @@ const roost = (() => {
   function x_axis(spec) {
     switch (spec.x.kind) {
       case "elapsed": return {incrs: elapsed_steps, values: (_, splits) => splits.map((v) => format.seconds(v).replace(/ (min|h)$/, ""))};
-      case "clock": return {};
+      // In one line, whole seconds: uPlot's own labels have the date in a second line.
+      case "clock": return {incrs: elapsed_steps.filter((step) => step >= 1), values: (_, splits) => splits.map(format.clock), space: 80};
       case "percentile": return {
         splits: (u) => {
           const decade = u.bbox.width / devicePixelRatio / Math.max(Math.log10(u.scales.x.max), 1);
