@@ -123,22 +123,30 @@ void collect_runtime(Builder& out, const Runtime& runtime) {
   const std::uint64_t dialed = sum(runtime, &WorkerCounters::dialed);
   const std::uint64_t adopted = sum(runtime, &WorkerCounters::adopted);
   const std::uint64_t opened = accepted + dialed + adopted;
-  out.gauge("roost_connections", "Connections open now.").value(opened > closed ? opened - closed : 0);
-  out.gauge("roost_connections_asleep", "Connections that wait on demand, without a fiber.").value(runtime.sleepers());
+  // The two are not read in one moment.
+  const std::uint64_t open = opened > closed ? opened - closed : 0;
+  const std::uint64_t asleep = std::min(runtime.sleepers(), open);
+  out.gauge("roost_connections", "Connections open now; asleep are those that wait on demand, without a fiber.")
+      .value(open - asleep, {{"state", "awake"}})
+      .value(asleep, {{"state", "asleep"}});
   out.counter("roost_connections_opened_total", "Connections that came to be, by their origin.")
       .value(accepted, {{"origin", "accepted"}})
       .value(dialed, {{"origin", "dialed"}})
       .value(adopted, {{"origin", "adopted"}});
   out.counter("roost_connections_closed_total", "Connections closed by this side, for whatever reason.").value(closed);
-  out.counter("roost_dial_failures_total", "Attempts to connect that failed.").value(sum(runtime, &WorkerCounters::dial_failures));
+  const auto by_reason = [&](const auto& names, auto counters) {
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      std::uint64_t total = 0;
+      for (unsigned w = 0; w < workers; ++w) total += (runtime.worker(w).counters.*counters)[i].get();
+      out.value(total, {{"reason", names[i]}});
+    }
+  };
+  out.counter("roost_dial_failures_total", "Attempts to connect that failed, by reason.");
+  by_reason(std::array<const char*, runtime::dial_failure_count>{"refused", "timed_out", "canceled", "unreachable", "no_address", "no_descriptor", "other"},
+            &WorkerCounters::dial_failures);
   out.counter("roost_io_failures_total", "Calls on connections and sockets that failed, by reason.");
-  constexpr std::array<const char*, runtime::io_failure_count> failure_names{"timed_out", "canceled",    "closed",
-                                                                             "reset",     "broken_pipe", "other"};
-  for (std::size_t i = 0; i < failure_names.size(); ++i) {
-    std::uint64_t total = 0;
-    for (unsigned w = 0; w < workers; ++w) total += runtime.worker(w).counters.io_failures[i].get();
-    out.value(total, {{"reason", failure_names[i]}});
-  }
+  by_reason(std::array<const char*, runtime::io_failure_count>{"timed_out", "canceled", "closed", "reset", "broken_pipe", "other"},
+            &WorkerCounters::io_failures);
   out.counter("roost_accept_limited_total", "Times that a listener met a limit, by limit.")
       .value(sum(runtime, &WorkerCounters::accept_exhausted), {{"limit", "descriptors_or_memory"}})
       .value(sum(runtime, &WorkerCounters::accept_full), {{"limit", "connections"}});

@@ -104,7 +104,7 @@ TEST(MetricsTest, ConnectionsAndBytesAreCounted) {
     {
       auto [client, server] = connected_ends();
       ASSERT_TRUE(client && server);
-      EXPECT_EQ(value_of(collect(), "roost_connections"), 2);
+      EXPECT_EQ(value_of(collect(), "roost_connections", "awake"), 2);
       ASSERT_TRUE(client->write("hello"));
       std::array<std::byte, 16> out;
       EXPECT_EQ(server->read(out), 5u);
@@ -112,7 +112,7 @@ TEST(MetricsTest, ConnectionsAndBytesAreCounted) {
       EXPECT_FALSE(server->read(out));
     }
     const Families families = collect();
-    EXPECT_EQ(value_of(families, "roost_connections"), 0);
+    EXPECT_EQ(value_of(families, "roost_connections", "awake"), 0);
     EXPECT_EQ(value_of(families, "roost_connections_opened_total", "accepted"), 1);
     EXPECT_EQ(value_of(families, "roost_connections_opened_total", "dialed"), 1);
     EXPECT_EQ(value_of(families, "roost_connections_closed_total"), 2);
@@ -136,10 +136,30 @@ TEST(MetricsTest, ConnectionsThatWaitWithoutAFiberAreCounted) {
     auto [client, server] = connected_ends();
     ASSERT_TRUE(client && server);
     ASSERT_TRUE((new Session(std::move(*server)))->begin());
-    EXPECT_EQ(value_of(collect(), "roost_connections_asleep"), 1);
+    const Families families = collect();
+    EXPECT_EQ(value_of(families, "roost_connections", "awake"), 1);
+    EXPECT_EQ(value_of(families, "roost_connections", "asleep"), 1);
     EXPECT_EQ(collect_fibers().asleep, 1u);
     ASSERT_TRUE(client->write("wake"));
-    while (value_of(collect(), "roost_connections_asleep") != 0) yield();
+    while (value_of(collect(), "roost_connections", "asleep") != 0) yield();
+  });
+}
+
+TEST(MetricsTest, AttemptsToConnectThatFailAreCountedByReason) {
+  run([] {
+    auto listener = net::listen("tcp", "127.0.0.1:0");
+    ASSERT_TRUE(listener);
+    const net::Endpoint nobody = *listener->local_endpoint();
+    listener->close();
+    EXPECT_FALSE(net::dial(nobody, Deadline::after(10s)));
+    EXPECT_FALSE(net::dial(nobody, Deadline::after(0s)));
+    // An address that is not this machine's (TEST-NET-1).
+    EXPECT_FALSE(net::Dialer{.local = *net::Endpoint::parse("192.0.2.1:0")}.dial(nobody));
+    const Families families = collect();
+    EXPECT_EQ(value_of(families, "roost_dial_failures_total", "refused"), 1);
+    EXPECT_EQ(value_of(families, "roost_dial_failures_total", "timed_out"), 1);
+    EXPECT_EQ(value_of(families, "roost_dial_failures_total", "no_address"), 1);
+    EXPECT_EQ(value_of(families, "roost_dial_failures_total", "other"), 0);
   });
 }
 

@@ -155,7 +155,11 @@ Result<Conn> connect(const Dialer& dialer, const Network& network, const Address
     conn = connect_once(dialer, network, remote, deadline);
   }
   if (!network.is_packet()) {
-    runtime::count(conn ? &runtime::WorkerCounters::dialed : &runtime::WorkerCounters::dial_failures);
+    if (conn) {
+      runtime::count(&runtime::WorkerCounters::dialed);
+    } else {
+      runtime::count_dial_failure(conn.error());
+    }
   }
   return conn;
 }

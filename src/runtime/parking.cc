@@ -282,6 +282,26 @@ std::error_code count_failure(std::error_code error) noexcept {
   return error;
 }
 
+void count_dial_failure(std::error_code error) noexcept {
+  Worker* worker = current_worker();
+  if (worker == nullptr) return;
+  auto failure = DialFailure::other;
+  if (error == std::errc::connection_refused) {
+    failure = DialFailure::refused;
+  } else if (is_timeout(error) || error == std::errc::timed_out) {
+    failure = DialFailure::timed_out;
+  } else if (error == Errc::canceled) {
+    failure = DialFailure::canceled;
+  } else if (error == std::errc::network_unreachable || error == std::errc::host_unreachable) {
+    failure = DialFailure::unreachable;
+  } else if (error == std::errc::address_not_available || error == std::errc::address_in_use) {
+    failure = DialFailure::no_address;
+  } else if (error == std::errc::too_many_files_open || error == std::errc::too_many_files_open_in_system) {
+    failure = DialFailure::no_descriptor;
+  }
+  worker->counters.dial_failures[static_cast<std::size_t>(failure)].add();
+}
+
 }  // namespace roost::runtime
 
 namespace roost::detail {

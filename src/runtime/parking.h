@@ -73,5 +73,7 @@ void spend_budget() noexcept;
 void spend_budget(Direction direction, std::uint64_t bytes) noexcept;
 // Counts that a call on a connection failed, and returns why.
 std::error_code count_failure(std::error_code error) noexcept;
+// Likewise of an attempt to connect.
+void count_dial_failure(std::error_code error) noexcept;
 
 }  // namespace roost::runtime

@@ -64,6 +64,9 @@ class DurationCounter {
 // What keeps a call on a connection from succeeding, for metrics.
 enum class IoFailure : std::uint8_t { timed_out, canceled, closed, reset, broken_pipe, other };
 inline constexpr std::size_t io_failure_count = 6;
+// And an attempt to connect.
+enum class DialFailure : std::uint8_t { refused, timed_out, canceled, unreachable, no_address, no_descriptor, other };
+inline constexpr std::size_t dial_failure_count = 7;
 
 struct WorkerCounters {
   Counter switches;
@@ -85,7 +88,7 @@ struct WorkerCounters {
   Counter dialed;
   Counter adopted;
   Counter connections_closed;
-  Counter dial_failures;
+  std::array<Counter, dial_failure_count> dial_failures;
   std::array<Counter, io_failure_count> io_failures;
   // By WaitReason. Begun here, ended where the fiber runs again: only the difference of all workers' sums has a meaning.
   std::array<Counter, wait_reason_count> waits_begun;

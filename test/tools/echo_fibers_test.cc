@@ -86,13 +86,13 @@ TEST(EchoFibersOnDemand, ConnectionsThatSleepAreCounted) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
   EXPECT_THAT(text, HasSubstr("5 connections wait without a fiber"));
-  EXPECT_THAT(get(metrics_port, "/metrics"), HasSubstr("roost_connections_asleep 5\n"));
+  EXPECT_THAT(get(metrics_port, "/metrics"), HasSubstr("roost_connections{state=\"asleep\"} 5\n"));
   clients.clear();
-  for (int tries = 0; tries < 100 && text.find("roost_connections_asleep 0\n") == std::string::npos; ++tries) {
+  for (int tries = 0; tries < 100 && text.find("roost_connections{state=\"asleep\"} 0\n") == std::string::npos; ++tries) {
     text = get(metrics_port, "/metrics");
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
-  EXPECT_THAT(text, HasSubstr("roost_connections_asleep 0\n"));
+  EXPECT_THAT(text, HasSubstr("roost_connections{state=\"asleep\"} 0\n"));
 }
 
 }  // namespace

@@ -1,6 +1,10 @@
 // `roost echo --metrics`, seen from outside.
 #include <gmock/gmock.h>
 
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <regex>
@@ -48,7 +52,7 @@ class MetricsProgram : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(Processes, MetricsProgram, testing::Values("1", "3"));
 
 TEST_P(MetricsProgram, TellsWhatAllProcessesServe) {
-  Program echo({"echo", "--listen", "127.0.0.1:0", "--metrics", ":0", "--processes", GetParam(), "--report-interval", "0"});
+  Program echo({"echo", "--listen", "127.0.0.1:0", "--metrics", ":0", "--processes", GetParam(), "--report-interval", "0", "--max-connections", "50"});
   ASSERT_TRUE(echo.wait_for_output("/metrics\n"));
   const std::string output = echo.out();
   const std::string before = "listening on 127.0.0.1:";
@@ -67,6 +71,7 @@ TEST_P(MetricsProgram, TellsWhatAllProcessesServe) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
   EXPECT_EQ(value_of(families, "roost_echo_connections"), 10);
+  EXPECT_EQ(value_of(families, "roost_echo_connections_max"), 50) << "of all processes together";
   // One process serves the scrape itself. A child's link to its parent is no connection.
   EXPECT_EQ(value_of(families, "roost_connections"), std::string_view(GetParam()) == "1" ? 11 : 10);
   EXPECT_EQ(value_of(families, "roost_echo_connections_accepted_total"), 10);
@@ -93,7 +98,7 @@ TEST_P(MetricsProgram, SaysThatThePortIsTaken) {
 }
 
 TEST(MetricsDocs, ListEveryMetric) {
-  Program echo({"echo", "--listen", "127.0.0.1:0", "--metrics", ":0", "--report-interval", "0"});
+  Program echo({"echo", "--listen", "127.0.0.1:0", "--metrics", ":0", "--report-interval", "0", "--max-connections", "50"});
   ASSERT_TRUE(echo.wait_for_output("/metrics\n"));
   std::ifstream file(ROOST_METRICS_DOC);
   const std::string text((std::istreambuf_iterator<char>(file)), {});
@@ -101,6 +106,17 @@ TEST(MetricsDocs, ListEveryMetric) {
     EXPECT_THAT(text, HasSubstr("| `" + family.name + "` |")) << "docs/metrics.md lacks it";
     EXPECT_THAT(text, HasSubstr(" | " + family.help + " |")) << "docs/metrics.md says something else";
   }
+}
+
+// Prometheus's own rules for names and units; the Debian package `prometheus` has the program.
+TEST(MetricsLint, PromtoolFindsNothingToSay) {
+  if (std::system("command -v promtool >/dev/null") != 0) GTEST_SKIP() << "promtool is not installed";
+  Program echo({"echo", "--listen", "127.0.0.1:0", "--metrics", ":0", "--report-interval", "0", "--max-connections", "50"});
+  ASSERT_TRUE(echo.wait_for_output("/metrics\n"));
+  const std::string path = testing::TempDir() + "roost-metrics-" + std::to_string(::getpid());
+  std::ofstream(path) << metrics::to_text(scrape(metrics_port(echo.out())));
+  EXPECT_EQ(std::system(("promtool check metrics < " + path).c_str()), 0);
+  std::remove(path.c_str());
 }
 
 TEST(MetricsDashboard, AsksForMetricsThatExist) {

@@ -21,7 +21,8 @@ if browser.find() is None:
     sys.exit(77)
 os.makedirs(screenshots, exist_ok=True)
 
-echo = subprocess.Popen([roost, "echo", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--processes", "2", "--report-interval", "0"],
+echo = subprocess.Popen([roost, "echo", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--processes", "2", "--report-interval", "0",
+                         "--max-connections", "600"],
                         stdout=subprocess.PIPE, text=True)
 failures = []
 stop = threading.Event()
@@ -50,6 +51,7 @@ CONDITIONS = [
     ("document.getElementById('groups').textContent.includes('roost::echo::Server::serve')", "stacks are listed"),
     ("document.getElementById('workers').textContent.includes('1.0')", "each process's workers are listed"),
     ("document.getElementById('limits').textContent.includes('descriptors')", "limits are listed"),
+    ("document.getElementById('limits').textContent.includes('connections150600 25 %')", "and how near the limit of connections is"),
     ("document.getElementById('trouble').hidden", "no trouble is told"),
 ]
 

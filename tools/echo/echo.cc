@@ -167,7 +167,7 @@ int run_alone(const EchoOptions& options) {
     }
     std::optional<metrics::Exporter> exporter;
     if (options.metrics) {
-      const auto totals = collect_totals([&] { return server.totals(); });
+      const auto totals = collect_totals([&] { return server.totals(); }, options.max_connections);
       auto served = metrics::serve(options.metrics->to_string(), {.collectables = {totals}, .pages = top::pages([totals] {
                                      return blocking([&totals] {
                                        auto all = metrics::runtime()->Collect();
@@ -279,7 +279,7 @@ int run_sharded(EchoOptions options) {
 
   SharedFibers shared_fibers(options.processes, [&group] { group->wake(); });
   std::optional<SharedMetrics> shared_metrics;
-  if (options.metrics) shared_metrics.emplace(options.processes);
+  if (options.metrics) shared_metrics.emplace(options.processes, options.max_connections);
   std::vector<Totals> totals(options.processes);
   unsigned ready = 0;
   bool stopping = false;

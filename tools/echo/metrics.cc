@@ -20,7 +20,7 @@ class Function final : public prometheus::Collectable {
   const std::function<metrics::Families()> function_;
 };
 
-metrics::Families families_of(const Totals& totals) {
+metrics::Families families_of(const Totals& totals, std::uint64_t connections_max) {
   metrics::Families families;
   const auto add = [&](const char* name, const char* help, bool is_counter, std::uint64_t value, const char* reason = nullptr) {
     if (families.empty() || families.back().name != name) {
@@ -33,6 +33,7 @@ metrics::Families families_of(const Totals& totals) {
   const std::uint64_t ended = totals.accepted > totals.open ? totals.accepted - totals.open : 0;
   const std::uint64_t failed = totals.timed_out + totals.failed;
   add("roost_echo_connections", "Connections that are served now.", false, totals.open);
+  if (connections_max > 0) add("roost_echo_connections_max", "Connections that may be served at once, with --max-connections.", false, connections_max);
   add("roost_echo_connections_accepted_total", "Connections that were served, ever.", true, totals.accepted);
   const char* closed = "roost_echo_connections_closed_total";
   const char* closed_help = "Connections that ended, by reason.";
@@ -48,8 +49,8 @@ metrics::Families families_of(const Totals& totals) {
 
 }  // namespace
 
-std::shared_ptr<prometheus::Collectable> collect_totals(std::function<Totals()> totals) {
-  return std::make_shared<Function>([totals = std::move(totals)] { return families_of(totals()); });
+std::shared_ptr<prometheus::Collectable> collect_totals(std::function<Totals()> totals, std::uint64_t connections_max) {
+  return std::make_shared<Function>([totals = std::move(totals), connections_max] { return families_of(totals(), connections_max); });
 }
 
 std::string child_metrics() {
@@ -103,7 +104,7 @@ metrics::Families SharedMetrics::sum() const {
   {
     const std::lock_guard lock(mutex_);
     texts = texts_;
-    all = families_of(totals_);
+    all = families_of(totals_, connections_max_);
   }
   for (std::size_t process = 0; process < texts.size(); ++process) {
     auto one = metrics::parse_text(texts[process]);

@@ -20,15 +20,15 @@
 
 namespace roost::echo {
 
-// `totals` is called at each scrape, from any thread.
-std::shared_ptr<prometheus::Collectable> collect_totals(std::function<Totals()> totals);
+// `totals` is called at each scrape, from any thread. Without a limit of connections `connections_max` is 0.
+std::shared_ptr<prometheus::Collectable> collect_totals(std::function<Totals()> totals, std::uint64_t connections_max);
 
 // What a child sends: everything but what the parent counts by itself. Inside roost::run.
 std::string child_metrics();
 
 class SharedMetrics {
  public:
-  explicit SharedMetrics(unsigned processes) : texts_(processes) {}
+  SharedMetrics(unsigned processes, std::uint64_t connections_max) : connections_max_(connections_max), texts_(processes) {}
   ~SharedMetrics();
   SharedMetrics(const SharedMetrics&) = delete;
   SharedMetrics& operator=(const SharedMetrics&) = delete;
@@ -43,6 +43,7 @@ class SharedMetrics {
  private:
   [[nodiscard]] metrics::Families sum() const;
 
+  const std::uint64_t connections_max_;
   mutable std::mutex mutex_;
   std::vector<std::string> texts_;  // guarded by mutex_, as totals_
   Totals totals_;

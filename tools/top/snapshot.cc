@@ -63,10 +63,12 @@ Result<Snapshot> snapshot_of(const metrics::Families& families, double time_s) {
   Snapshot now;
   now.time_s = time_s;
   now.connections = figures.sum("roost_connections");
-  now.asleep = figures.sum("roost_connections_asleep");
+  now.asleep = figures.sum("roost_connections", "asleep");
   now.accepted = figures.sum("roost_connections_opened_total", "accepted");
   now.dialed = figures.sum("roost_connections_opened_total", "dialed");
   now.closed = figures.sum("roost_connections_closed_total");
+  now.served = figures.sum("roost_echo_connections");
+  now.served_max = figures.sum("roost_echo_connections_max");
   now.turned_away = figures.sum("roost_connections_turned_away_total") + figures.sum("roost_echo_connections_refused_total");
   now.dial_failures = figures.sum("roost_dial_failures_total");
   // A time-out or a cancellation is what was asked for.
@@ -129,6 +131,8 @@ nlohmann::ordered_json to_json(const Snapshot& s) {
       {"time_s", s.time_s},
       {"connections", s.connections},
       {"asleep", s.asleep},
+      {"served", s.served},
+      {"served_max", s.served_max},
       {"accepted", s.accepted},
       {"dialed", s.dialed},
       {"closed", s.closed},

@@ -33,6 +33,8 @@ struct Snapshot {
 
   double connections = 0;
   double asleep = 0;         // of these, without a fiber
+  double served = 0;         // by `roost echo`, and how many it may serve at once; 0 where there is no such limit
+  double served_max = 0;
   double accepted = 0;
   double dialed = 0;
   double closed = 0;

@@ -12,9 +12,12 @@ namespace {
 
 constexpr const char* text = R"(# HELP roost_connections Connections open now.
 # TYPE roost_connections gauge
-roost_connections 100000
-# TYPE roost_connections_asleep gauge
-roost_connections_asleep 80000
+roost_connections{state="awake"} 20000
+roost_connections{state="asleep"} 80000
+# TYPE roost_echo_connections gauge
+roost_echo_connections 99999
+# TYPE roost_echo_connections_max gauge
+roost_echo_connections_max 110000
 # TYPE roost_connections_opened_total counter
 roost_connections_opened_total{origin="accepted"} 120000
 roost_connections_opened_total{origin="dialed"} 7
@@ -63,6 +66,8 @@ TEST(Snapshot, TakesWhatTheViewsNeedFromTheMetrics) {
   const Snapshot now = parsed(text);
   EXPECT_EQ(now.connections, 100'000);
   EXPECT_EQ(now.asleep, 80'000);
+  EXPECT_EQ(now.served, 99'999);
+  EXPECT_EQ(now.served_max, 110'000);
   EXPECT_EQ(now.accepted, 120'000);
   EXPECT_EQ(now.dialed, 7);
   EXPECT_EQ(now.turned_away, 7);

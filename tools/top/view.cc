@@ -193,15 +193,23 @@ class View {
 
   void limits() {
     Line made = line("limits");
-    if (now_.descriptors_max > 0 && now_.descriptors_open > 0) {
-      const double share = now_.descriptors_open / now_.descriptors_max;
+    const auto of_most = [](Line& to, const char* what, double now, double most) {
+      const double share = now / most;
       const Tone tone = share >= very_near ? Tone::bad : share >= near ? Tone::warn : Tone::good;
-      made.add(fmt::format("descriptors {} of {} ", count(now_.descriptors_open), count(now_.descriptors_max)));
-      made.add(fmt::format("{} {}", bar(share, 10), percent(share)), tone);
+      to.add(fmt::format("{} {} of {} ", what, count(now), count(most)));
+      to.add(fmt::format("{} {}", bar(share, 10), percent(share)), tone);
+    };
+    if (now_.descriptors_max > 0 && now_.descriptors_open > 0) {
+      of_most(made, "descriptors", now_.descriptors_open, now_.descriptors_max);
     } else {
       made.add("descriptors: the server's kernel does not tell", Tone::dim);
     }
     push(std::move(made));
+    if (now_.served_max > 0) {
+      Line one = line("");
+      of_most(one, "connections", now_.served, now_.served_max);
+      push(std::move(one));
+    }
     const auto met = [&](double Snapshot::*total, const char* what, Tone tone) {
       if (now_.*total <= 0) return;
       Line one = line("");

@@ -69,6 +69,15 @@ TEST(View, TellsRatesMemoryAndLimits) {
   EXPECT_LT(nap, read);
 }
 
+TEST(View, TellsHowNearALimitOfConnectionsIs) {
+  Sample now = sample(12);
+  const auto text = [&now] { return text_of(render(sample(10), now, {.columns = 120, .target = "here:1", .now_s = 8'200, .trouble = ""})); };
+  EXPECT_THAT(text(), Not(HasSubstr("      connections "))) << "there is none";
+  now.snapshot.served = 99'000;
+  now.snapshot.served_max = 110'000;
+  EXPECT_THAT(text(), HasSubstr("connections 99,000 of 110,000 [#########-] 90 %"));
+}
+
 TEST(View, FitsTheScreen) {
   for (const auto& [columns, rows] : {std::pair{80, 24}, {40, 10}, {200, 50}, {20, 3}, {1, 1}}) {
     const auto lines = render(sample(10), sample(12),
