@@ -15,6 +15,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <expected>
 #include <functional>
 #include <memory>
 #include <string>
@@ -52,16 +53,18 @@ void merge(Families& into, const Families& from);
 
 // Something else to be had from the same port.
 struct Page {
-  std::string path;                    // "/fibers"
+  std::string path;                    // "/status"
   std::string content_type;            // "text/plain; charset=utf-8"
-  std::function<std::string()> body;   // called on a fiber for each request; may park
+  // Called on a fiber for each request; may park. An error, a line of text, is answered with status 502: what stands behind the page
+  // does not answer.
+  std::function<std::expected<std::string, std::string>()> body;
 };
 
 struct ServeOptions {
   bool with_runtime = true;            // include runtime()
   // Collected at each scrape, on a thread that may not park.
   std::vector<std::shared_ptr<prometheus::Collectable>> collectables{};
-  std::vector<Page> pages{};           // "/" among them replaces the list of what there is
+  std::vector<Page> pages{};           // one with the path of what there is anyway, such as "/" or "/metrics", replaces that
   bool with_fibers = true;             // answer /fibers and /fibers.json
   // Where those come from; by default collect_fibers(). Called on a fiber; may park. What it returned is answered again for a
   // second and for as long as 20 times what it took, so that nobody keeps a large server busy with it.

@@ -136,15 +136,20 @@ struct Exporter::State {
     if (!knows_host(request)) {
       return {421, "Misdirected Request", text_type, "this host is not known here by that name; use its address, or let the program allow the name\n"};
     }
+    for (const Page& page : options.pages) {
+      if (page.path != request.path) continue;
+      auto body = page.body();
+      if (!body) return {502, "Bad Gateway", text_type, body.error() + '\n'};
+      return {200, "OK", page.content_type, std::move(*body)};
+    }
     if (request.path == "/metrics") return {200, "OK", "text/plain; version=0.0.4; charset=utf-8", scrape()};
     if (options.with_fibers && request.path == "/fibers") return {200, "OK", text_type, to_text(*fibers())};
     if (options.with_fibers && request.path == "/fibers.json") return {200, "OK", "application/json", to_json(*fibers())};
-    for (const Page& page : options.pages) {
-      if (page.path == request.path) return {200, "OK", page.content_type, page.body()};
-    }
     if (request.path == "/") {
       std::string index = options.with_fibers ? "/metrics\n/fibers\n/fibers.json\n" : "/metrics\n";
-      for (const Page& page : options.pages) index += page.path + "\n";
+      for (const Page& page : options.pages) {
+        if (!index.contains(page.path + "\n")) index += page.path + "\n";
+      }
       return {200, "OK", text_type, index};
     }
     return {404, "Not Found", text_type, "there is /metrics\n"};

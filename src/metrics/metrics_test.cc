@@ -323,6 +323,22 @@ TEST(MetricsServeTest, ListensOnLoopbackUnlessToldOtherwise) {
   });
 }
 
+TEST(MetricsServeTest, APageReplacesWhatIsThereAnywayAndItsErrorIs502) {
+  run([] {
+    bool is_there = true;
+    auto exporter = serve("127.0.0.1:0", {.pages = {{.path = "/metrics", .content_type = "text/plain", .body = [&is_there]() -> std::expected<std::string, std::string> {
+                                            if (!is_there) return std::unexpected("gone for lunch");
+                                            return "mine 1\n";
+                                          }}}});
+    ASSERT_TRUE(exporter);
+    EXPECT_EQ(body_of(get(exporter->endpoint(), "/metrics")), "mine 1\n");
+    EXPECT_EQ(body_of(get(exporter->endpoint(), "/")), "/metrics\n/fibers\n/fibers.json\n");
+    is_there = false;
+    EXPECT_THAT(get(exporter->endpoint(), "/metrics"), StartsWith("HTTP/1.1 502 "));
+    EXPECT_EQ(body_of(get(exporter->endpoint(), "/metrics")), "gone for lunch\n");
+  });
+}
+
 TEST(MetricsServeTest, RefusesWhatItDoesNotKnow) {
   run([] {
     auto exporter = serve("127.0.0.1:0", {.pages = {{"/page", "text/html", [] { return std::string("<p>"); }}},

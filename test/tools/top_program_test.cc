@@ -11,6 +11,7 @@ namespace {
 using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
+using testing::StartsWith;
 
 std::string metrics_target(Program& echo) {
   EXPECT_TRUE(echo.wait_for_output("/metrics\n")) << echo.err();
@@ -167,6 +168,7 @@ TEST(TopProgramPage, IsServedForAProgramThatHasNone) {
   EXPECT_THAT(get("/"), HasSubstr("<title>roost top"));
   EXPECT_THAT(get("/status.json"), HasSubstr("\"connections\":"));
   EXPECT_THAT(get("/fibers.json"), HasSubstr("listening on 127.0.0.1:"));
+  EXPECT_THAT(get("/metrics"), HasSubstr("\nroost_echo_connections ")) << "those of the watched server";
   Program second({"top", target, "--page", "127.0.0.1:" + std::to_string(port)});
   EXPECT_EQ(second.wait(), 2);
   EXPECT_THAT(second.err(), HasSubstr("the port is in use"));
@@ -175,6 +177,8 @@ TEST(TopProgramPage, IsServedForAProgramThatHasNone) {
   echo.send_signal(SIGTERM);
   EXPECT_EQ(echo.wait(), 0);
   EXPECT_THAT(get("/status.json"), HasSubstr("{\"error\":\"nobody listens there"));
+  EXPECT_THAT(get("/metrics"), StartsWith("HTTP/1.1 502 ")) << "no figures are not the same as figures of nothing";
+  EXPECT_THAT(get("/metrics"), HasSubstr(target + ": nobody listens there"));
   top.send_signal(SIGINT);
   EXPECT_EQ(top.wait(), 0);
 }

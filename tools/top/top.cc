@@ -168,9 +168,14 @@ int serve_page(const TopOptions& options) {
   if (const auto first = fetch_snapshot(options.endpoint, answer_timeout); !first) return give_up(options, first.error());
   SignalSet signals{SIGINT, SIGTERM};
   const auto endpoint = options.endpoint;
-  const auto exporter = metrics::serve(options.page, {.with_runtime = false,
-                                                      .pages = pages_of([endpoint] { return fetch_snapshot(endpoint, answer_timeout); }),
-                                                      .fibers = [endpoint] {
+  auto pages = pages_of([endpoint] { return fetch_snapshot(endpoint, answer_timeout); });
+  // The watched server's, so that the page's link to it leads somewhere; and when the server is gone, so are the figures.
+  pages.push_back({.path = "/metrics", .content_type = "text/plain; version=0.0.4; charset=utf-8", .body = [endpoint, target = options.target] {
+                     auto text = http_get(endpoint, "/metrics", answer_timeout);
+                     if (!text) text = std::unexpected(target + ": " + text.error());
+                     return text;
+                   }});
+  const auto exporter = metrics::serve(options.page, {.with_runtime = false, .pages = std::move(pages), .fibers = [endpoint] {
                                                         const auto json = http_get(endpoint, "/fibers.json", answer_timeout);
                                                         return json ? metrics::parse_fibers(*json).value_or(FiberDump{}) : FiberDump{};
                                                       }});
