@@ -1,7 +1,6 @@
 #include "tools/echo/echo.h"
 
 #include <signal.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -18,6 +17,7 @@
 
 #include "tools/common/command.h"
 #include "tools/common/format.h"
+#include "tools/common/listen.h"
 #include "tools/common/parse.h"
 #include "tools/common/proc.h"
 #include "tools/common/shards.h"
@@ -61,21 +61,6 @@ RuntimeOptions runtime_options(const EchoOptions& options) {
     runtime.stuck_report_after = milliseconds(0);
   }
   return runtime;
-}
-
-std::string listen_error(const net::Endpoint& endpoint, std::error_code error, const char* option = "--listen") {
-  const std::string where = endpoint.to_string();
-  if (error == std::errc::address_in_use) {
-    return fmt::format("{} {}: the port is in use; choose another, or see who has it: ss -ltnp 'sport = :{}'", option, where,
-                       endpoint.port);
-  }
-  if (error == std::errc::permission_denied) {
-    return fmt::format("{} {}: ports below net.ipv4.ip_unprivileged_port_start are root's; choose one above 1023", option, where);
-  }
-  if (error == std::errc::address_not_available) {
-    return fmt::format("{} {}: no interface has this address; `ip addr` lists those that exist", option, where);
-  }
-  return fmt::format("{} {}: {}", option, where, error.message());
 }
 
 // The first of these on standard output is what scripts wait for: from then on every process accepts.
@@ -162,7 +147,7 @@ int run_alone(const EchoOptions& options) {
     SignalSet signals{SIGINT, SIGTERM};
     const auto endpoint = server.start(false);
     if (!endpoint) {
-      tools::print_error("echo", listen_error(options.listen, endpoint.error()));
+      tools::print_error("echo", tools::listen_error(options.listen, endpoint.error(), "--listen"));
       return 2;
     }
     std::optional<metrics::Exporter> exporter;
@@ -176,7 +161,7 @@ int run_alone(const EchoOptions& options) {
                                      });
                                    })});
       if (!served) {
-        tools::print_error("echo", listen_error(*options.metrics, served.error(), "--metrics"));
+        tools::print_error("echo", tools::listen_error(*options.metrics, served.error(), "--metrics"));
         return 2;
       }
       exporter = std::move(*served);
@@ -203,7 +188,7 @@ int run_shard(const EchoOptions& options, const tools::ShardLink& link, tools::S
   const int status = run(runtime_options(options), [&]() -> int {
     const auto endpoint = server.start(true);
     if (!endpoint) {
-      link.send(failed, listen_error(options.listen, endpoint.error()));
+      link.send(failed, tools::listen_error(options.listen, endpoint.error(), "--listen"));
       return 2;
     }
     auto parent = link.adopt();
@@ -239,29 +224,9 @@ int run_shard(const EchoOptions& options, const tools::ShardLink& link, tools::S
   return status;
 }
 
-// Finds a port to share: SO_REUSEPORT would let a second server of the same user slip in beside the first without an error,
-// so the port is tried without it before.
-std::expected<net::Endpoint, std::string> claim_port(const net::Endpoint& wanted) {
-  sockaddr_storage storage{};
-  socklen_t length = wanted.to_sockaddr(storage);
-  const int fd = ::socket(storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return std::unexpected(listen_error(wanted, {errno, std::generic_category()}));
-  const int on = 1;
-  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  std::expected<net::Endpoint, std::string> claimed = wanted;
-  if (::bind(fd, reinterpret_cast<const sockaddr*>(&storage), length) != 0 || ::listen(fd, 1) != 0) {
-    claimed = std::unexpected(listen_error(wanted, {errno, std::generic_category()}));
-  } else {
-    length = sizeof storage;
-    ::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &length);
-    if (const auto endpoint = net::Endpoint::from_sockaddr(reinterpret_cast<const sockaddr*>(&storage), length)) claimed = *endpoint;
-  }
-  ::close(fd);
-  return claimed;
-}
-
 int run_sharded(EchoOptions options) {
-  auto endpoint = claim_port(options.listen);
+  // SO_REUSEPORT would let a second server of the same user slip in beside the first without an error.
+  auto endpoint = tools::claim_port(options.listen, "--listen");
   if (!endpoint) {
     tools::print_error("echo", endpoint.error());
     return 2;
@@ -336,7 +301,7 @@ int run_sharded(EchoOptions options) {
   if (ready == options.processes && options.metrics) {
     const auto served = shared_metrics->start(*options.metrics, [&shared_fibers] { return shared_fibers.ask(); });
     if (!served) {
-      tools::print_error("echo", listen_error(*options.metrics, served.error(), "--metrics"));
+      tools::print_error("echo", tools::listen_error(*options.metrics, served.error(), "--metrics"));
       return 2;
     }
     announce(options, options.listen, options.processes);
@@ -381,13 +346,6 @@ std::expected<EchoOptions, std::string> checked(EchoOptions options) {
   }
   if (options.workers == 0 && options.processes > 1) options.workers = 1;
   return options;
-}
-
-// As --listen, but a missing host is the loopback: figures are not for everybody.
-tools::Parsed<std::optional<net::Endpoint>> parse_metrics_address(std::string_view text) {
-  const auto endpoint = tools::parse_listen_address(text.starts_with(':') ? "127.0.0.1" + std::string(text) : std::string(text));
-  if (!endpoint) return std::unexpected(endpoint.error());
-  return *endpoint;
 }
 
 tools::Parsed<unsigned> parse_workers(std::string_view text) {
@@ -445,7 +403,7 @@ void add_echo_command(CLI::App& app, int& exit_status) {
                     "Silence after which the kernel probes a client [off, as the read timeout ends dead ones; 15s without one]");
   add_parsed_option(echo, "--buffer", options.buffer_bytes, &tools::parse_size, "SIZE", "4KiB",
                     "Bytes read and written at once, 16 to 1MiB; lines may be longer");
-  add_parsed_option(echo, "--metrics", options.metrics, &parse_metrics_address, "HOST:PORT", "",
+  add_parsed_option(echo, "--metrics", options.metrics, &tools::parse_metrics_address, "HOST:PORT", "",
                     "Answer Prometheus here, GET /metrics; of several processes the sum [nowhere]");
   add_parsed_option(echo, "--report-interval", options.report_interval, &tools::parse_duration, "D", "5s",
                     "Time between report lines; 0: none");

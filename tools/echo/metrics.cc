@@ -1,6 +1,5 @@
 #include "tools/echo/metrics.h"
 
-#include <future>
 #include <utility>
 
 #include <fmt/format.h>
@@ -10,15 +9,6 @@
 
 namespace roost::echo {
 namespace {
-
-class Function final : public prometheus::Collectable {
- public:
-  explicit Function(std::function<metrics::Families()> function) : function_(std::move(function)) {}
-  [[nodiscard]] metrics::Families Collect() const override { return function_(); }
-
- private:
-  const std::function<metrics::Families()> function_;
-};
 
 metrics::Families families_of(const Totals& totals, std::uint64_t connections_max) {
   metrics::Families families;
@@ -50,7 +40,7 @@ metrics::Families families_of(const Totals& totals, std::uint64_t connections_ma
 }  // namespace
 
 std::shared_ptr<prometheus::Collectable> collect_totals(std::function<Totals()> totals, std::uint64_t connections_max) {
-  return std::make_shared<Function>([totals = std::move(totals), connections_max] { return families_of(totals(), connections_max); });
+  return tools::collectable_of([totals = std::move(totals), connections_max] { return families_of(totals(), connections_max); });
 }
 
 std::string child_metrics() {
@@ -58,34 +48,10 @@ std::string child_metrics() {
 }
 
 Result<net::Endpoint> SharedMetrics::start(const net::Endpoint& address, std::function<FiberDump()> fibers) {
-  std::promise<Result<net::Endpoint>> started;
-  auto result = started.get_future();
-  stop_.add();
-  thread_ = std::thread([this, address, fibers = std::move(fibers), &started] {
-    RuntimeOptions options;
-    options.workers = 1;
-    options.detect_deadlock = false;
-    run(options, [&] {
-      auto exporter = metrics::serve(address.to_string(),
-                                     {.with_runtime = false,
-                                      .collectables = {std::make_shared<Function>([this] { return sum(); })},
-                                      .pages = top::pages([this] { return blocking([this] { return sum(); }); }),
-                                      .fibers = fibers});
-      if (!exporter) {
-        started.set_value(fail(exporter.error()));
-        return;
-      }
-      started.set_value(exporter->endpoint());
-      stop_.wait();
-    });
-  });
-  return result.get();
-}
-
-SharedMetrics::~SharedMetrics() {
-  if (!thread_.joinable()) return;
-  stop_.done();
-  thread_.join();
+  return thread_.start(address, {.with_runtime = false,
+                                 .collectables = {tools::collectable_of([this] { return sum(); })},
+                                 .pages = top::pages([this] { return blocking([this] { return sum(); }); }),
+                                 .fibers = std::move(fibers)});
 }
 
 void SharedMetrics::set(unsigned process, std::string text) {

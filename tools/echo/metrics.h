@@ -1,7 +1,7 @@
 // `roost echo --metrics`: the figures of all processes at one address.
 //
 // One process alone serves its own. Of several the parent does: each child tells it its figures once a second, as text, and a
-// scrape adds up what came last. The parent has no runtime of roost of its own otherwise, so one starts on a thread of its own.
+// scrape adds up what came last (tools/common/metrics_thread.h).
 #pragma once
 
 #include <expected>
@@ -9,13 +9,12 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include <roost/metrics.h>
 #include <roost/net/endpoint.h>
-#include <roost/sync/wait_group.h>
 
+#include "tools/common/metrics_thread.h"
 #include "tools/echo/server.h"
 
 namespace roost::echo {
@@ -29,9 +28,6 @@ std::string child_metrics();
 class SharedMetrics {
  public:
   SharedMetrics(unsigned processes, std::uint64_t connections_max) : connections_max_(connections_max), texts_(processes) {}
-  ~SharedMetrics();
-  SharedMetrics(const SharedMetrics&) = delete;
-  SharedMetrics& operator=(const SharedMetrics&) = delete;
 
   // Starts to serve; after the children were forked. Returns where. `fibers` is called on a fiber and may park.
   Result<net::Endpoint> start(const net::Endpoint& address, std::function<FiberDump()> fibers);
@@ -47,8 +43,7 @@ class SharedMetrics {
   mutable std::mutex mutex_;
   std::vector<std::string> texts_;  // guarded by mutex_, as totals_
   Totals totals_;
-  WaitGroup stop_;
-  std::thread thread_;
+  tools::MetricsThread thread_;     // last, so that it ends first: it reads the others
 };
 
 }  // namespace roost::echo

@@ -1,17 +1,13 @@
 #include "tools/load/scenario.h"
 
-#include <array>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <functional>
-#include <memory>
 #include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "tools/common/input.h"
 #include "tools/common/parse.h"
 
 namespace roost::load {
@@ -19,9 +15,6 @@ namespace {
 
 using nlohmann::json;
 using Taken = std::expected<void, std::string>;
-
-// /dev/zero, say, must not fill the memory.
-constexpr std::size_t scenario_bytes_max = 16 * 1024 * 1024;
 
 Taken refuse(std::string text) { return std::unexpected(std::move(text)); }
 
@@ -205,18 +198,9 @@ Taken parse_scenario(std::string_view text, LoadOptions& options) {
 }
 
 Taken read_scenario(const std::string& path, LoadOptions& options) {
-  // Not a std::ifstream, which throws when it is a directory that it reads.
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "re"), &std::fclose);
-  std::string text;
-  std::array<char, 16 * 1024> part;
-  for (std::size_t n = 0; file && (n = std::fread(part.data(), 1, part.size(), file.get())) > 0;) {
-    text.append(part.data(), n);
-    if (text.size() > scenario_bytes_max) return refuse(fmt::format("--scenario {}: it does not end; name a scenario of at most 16 MiB", path));
-  }
-  if (!file || std::ferror(file.get()) != 0) {
-    return refuse(fmt::format("--scenario {}: {}; name a file that can be read", path, std::strerror(errno != 0 ? errno : EIO)));
-  }
-  if (const Taken taken = parse_scenario(text, options); !taken) return refuse(fmt::format("--scenario {}: {}", path, taken.error()));
+  const auto text = tools::read_input(path, scenario_bytes_max);
+  if (!text) return refuse("--scenario " + text.error());
+  if (const Taken taken = parse_scenario(*text, options); !taken) return refuse(fmt::format("--scenario {}: {}", path, taken.error()));
   return {};
 }
 

@@ -10,6 +10,7 @@
 // the file's. docs/load.md lists the keys.
 #pragma once
 
+#include <cstddef>
 #include <expected>
 #include <string>
 #include <string_view>
@@ -21,6 +22,8 @@ namespace roost::load {
 // Replaces the stages of `options`, and whatever else the text names. The error is one line without the file's name: which
 // stage, key and value, and the remedy.
 std::expected<void, std::string> parse_scenario(std::string_view text, LoadOptions& options);
+
+inline constexpr std::size_t scenario_bytes_max = 16 * 1024 * 1024;
 
 // The same from a file, whose name the error begins with.
 std::expected<void, std::string> read_scenario(const std::string& path, LoadOptions& options);
