@@ -5,18 +5,15 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -25,11 +22,13 @@
 
 #include "tools/common/command.h"
 #include "tools/common/format.h"
+#include "tools/common/listen.h"
 #include "tools/common/output.h"
 #include "tools/common/parse.h"
 #include "tools/common/proc.h"
 #include "tools/common/shards.h"
 #include "tools/load/attack.h"
+#include "tools/load/bundle.h"
 #include "tools/load/client.h"
 #include "tools/load/clock.h"
 #include "tools/load/csv.h"
@@ -37,9 +36,11 @@
 #include "tools/load/heat.h"
 #include "tools/load/histograms.h"
 #include "tools/load/html.h"
+#include "tools/load/live_metrics.h"
 #include "tools/load/plan.h"
 #include "tools/load/progress.h"
 #include "tools/load/report.h"
+#include "tools/load/report_ci.h"
 #include "tools/load/scenario.h"
 #include "tools/load/threshold.h"
 #include "tools/load/timeline.h"
@@ -104,6 +105,7 @@ class Conductor {
     return std::all_of(shards_.begin(), shards_.end(), [member](const Shard& s) { return s.is_gone || s.*member; });
   }
   [[nodiscard]] Counters sum() const;
+  void tell_metrics(const Counters& now);
 
   const LoadOptions& options_;
   const Plan& plan_;
@@ -112,6 +114,8 @@ class Conductor {
   std::vector<Shard> shards_;
   std::optional<tools::ShardGroup> group_;
   Histogram recent_;
+  std::optional<LiveMetrics> metrics_;
+  LiveFigures live_;            // what metrics_ is told, but for what is summed up each time
   const char* phase_ = "opening";
   std::int64_t phase_begin_ns_ = 0;
   std::int64_t phase_end_ns_ = 0;  // 0: open
@@ -129,6 +133,7 @@ class Conductor {
   tools::MachineCpu machine_before_;
   tools::MachineCpu machine_at_run_;
   double server_cpu_at_run_ = 0;
+  double client_cpu_at_run_ = 0;
   Deadline patient_until_;  // from then on a second signal means "at once"
 };
 
@@ -146,7 +151,11 @@ void Conductor::on_frame(unsigned index, const tools::Frame& frame) {
   }
   if (shard.has_result || (frame.kind != progress && frame.kind != result)) return;
   if (auto figures = Figures::decode(frame.payload)) {
-    for (const Figures::Kind recent : {Figures::recent_run, Figures::recent_rest}) recent_.merge(figures->histograms[recent]);
+    for (const Figures::Kind recent : {Figures::recent_run, Figures::recent_rest}) {
+      recent_.merge(figures->histograms[recent]);
+      live_.latency.merge(figures->histograms[recent]);
+    }
+    live_.lateness.merge(figures->histograms[Figures::recent_lateness]);
     record_.timeline.add(index, *figures);
     shard.figures = std::move(*figures);
     shard.has_result = frame.kind == result;
@@ -195,6 +204,8 @@ void Conductor::poll() {
   if (record_.timeline.wants_readings(now_ns())) {
     const Readings now_read = readings();
     record_.timeline.add_readings(now_ns(), now_read);
+    live_.cpu_s = now_read.client_cpu_s;
+    live_.memory_bytes = now_read.client_bytes;
     if (!record_.stages.empty()) {
       if (auto& descriptors = record_.stages.back().server_descriptors) descriptors->most = std::max(descriptors->most, now_read.server_descriptors);
     }
@@ -206,6 +217,30 @@ void Conductor::poll() {
   progress_.show({.phase = phase_, .now_ns = now_ns(), .phase_begin_ns = phase_begin_ns_, .phase_end_ns = phase_end_ns_, .counters = now, .attack = attack},
                  recent_);
   recent_.clear();
+  if (metrics_) tell_metrics(now);
+}
+
+void Conductor::tell_metrics(const Counters& now) {
+  live_.counters = now;
+  live_.failures.clear();
+  live_.faults.clear();
+  for (const Shard& shard : shards_) {
+    for (const auto& [cause, times] : shard.figures.failures) live_.failures[cause] += times;
+    std::size_t i = 0;  // faults of all stages stand one after the other
+    for (const Stage& one : options_.stages) {
+      for (const Fault& fault : one.faults) {
+        if (i < shard.figures.faults.size()) live_.faults[std::string(fault_name(fault.kind))].merge(shard.figures.faults[i].counts);
+        ++i;
+      }
+    }
+  }
+  live_.phase = phase_;
+  live_.stage = record_.stages.size();
+  live_.connections_asked = stage().connections;
+  live_.connection_rate_asked = stage().ramp.mean_rate();
+  live_.message_rate_asked = stage().requested_message_rate();
+  live_.processes = client_pids().size();
+  metrics_->set(live_);
 }
 
 // A target on loopback is in this namespace, whoever listens.
@@ -288,6 +323,7 @@ void Conductor::ramp() {
   if (stage_number_ > 0) return;
   machine_at_run_ = tools::read_machine_cpu();
   server_cpu_at_run_ = tools::read_usage(server_).cpu_s;
+  client_cpu_at_run_ = tools::read_usage_quickly(client_pids()).cpu_s;
 }
 
 void Conductor::run_window() {
@@ -332,7 +368,9 @@ void Conductor::measure_standing() {
   record_.run_busy = record_.run_s() == 0 ? 0 : busy(machine_at_run_, machine);
 
   const std::vector<pid_t> own = client_pids();
-  record_.client.memory_bytes = tools::read_usage(own).memory_bytes;
+  const tools::ProcessUsage client = tools::read_usage(own);
+  record_.client.memory_bytes = client.memory_bytes;
+  record_.client_run_cpu_s = std::max(0.0, client.cpu_s - client_cpu_at_run_);
   record_.client.processes = static_cast<unsigned>(own.size());
   if (!server_.empty()) {
     record_.server = tools::read_usage(server_);
@@ -386,6 +424,16 @@ int Conductor::conduct() {
     return 2;
   }
   group_.emplace(std::move(*group));
+  if (options_.metrics) {
+    metrics_.emplace();
+    tell_metrics(sum());
+    const auto served = metrics_->start(*options_.metrics);
+    if (!served) {
+      tools::print_error("load", tools::listen_error(*options_.metrics, served.error(), "--metrics"));
+      return 2;
+    }
+    if (options_.metrics->port == 0) fmt::print(stderr, "metrics on http://{}/metrics\n", served->to_string());
+  }
 
   await_ready();
   run_stages();
@@ -431,56 +479,34 @@ std::expected<Plan, std::string> checked_plan(const LoadOptions& options) {
   if (options.server_pid != 0 && ::kill(static_cast<pid_t>(options.server_pid), 0) != 0 && errno == ESRCH) {
     return std::unexpected(fmt::format("--server-pid {}: there is no such process; give the server's, or leave it out", options.server_pid));
   }
+  // Before files are opened, and so emptied. It is listened on only when the processes are there.
+  if (options.metrics) {
+    if (auto free = tools::claim_port(*options.metrics, "--metrics"); !free) return std::unexpected(free.error());
+  }
   return plan;
 }
 
-// Of the files that were asked for: opened now, so that one which cannot be written is known before the work and not after.
-struct Outputs {
-  std::optional<tools::OutputFile> json;
-  std::optional<tools::OutputFile> csv;
-  std::optional<tools::OutputFile> html;
-  std::optional<tools::OutputFile> histograms;
-
-  std::expected<void, std::string> open(const LoadOptions& options);
-  // Whether one of them is standard output, which then has nothing else.
-  [[nodiscard]] bool take_standard_output() const {
-    return std::ranges::any_of(all(), [](const auto* output) { return *output && (*output)->is_standard_output(); });
-  }
-  [[nodiscard]] std::array<const std::optional<tools::OutputFile>*, 4> all() const { return {&json, &csv, &html, &histograms}; }
-};
-
-std::expected<void, std::string> Outputs::open(const LoadOptions& options) {
-  const std::tuple<std::optional<tools::OutputFile>*, const char*, const std::string*> wanted[] = {
-      {&json, "--json", &options.json_path}, {&csv, "--csv", &options.csv_path}, {&html, "--html", &options.html_path},
-      {&histograms, "--histograms", &options.histograms_path}};
-  std::map<std::string, std::string> taken;
-  for (const auto& [output, option, path] : wanted) {
-    if (path->empty()) continue;
-    if (const auto [other, is_new] = taken.emplace(*path, option); !is_new) {
-      return std::unexpected(fmt::format("{} {}: {} is to be written there already; name another file", option, *path, other->second));
-    }
-    auto opened = tools::OutputFile::open(option, *path);
-    if (!opened) return std::unexpected(opened.error());
-    *output = std::move(*opened);
-  }
-  return {};
-}
-
 int execute(const LoadOptions& options) {
+  const auto refuse = [](const std::string& why) {
+    tools::print_error("load", why);
+    return 2;
+  };
   const auto plan = checked_plan(options);
-  if (!plan) {
-    tools::print_error("load", plan.error());
-    return 2;
-  }
-  Outputs outputs;
-  if (auto opened = outputs.open(options); !opened) {
-    tools::print_error("load", opened.error());
-    return 2;
-  }
-
+  if (!plan) return refuse(plan.error());
   Conductor conductor(options, *plan);
-  if (int status = conductor.conduct(); status == 2) return status;
   const Record& record = conductor.record();
+  // Opened now, so that one which cannot be written is known before the work and not after.
+  tools::OutputFiles outputs;
+  outputs.add("--json", options.json_path, [&record] { return to_json(record).dump(2) + '\n'; });
+  outputs.add("--html", options.html_path, [&record] { return to_html(record); });
+  outputs.add("--csv", options.csv_path, [&record] { return to_csv(record.timeline); });
+  outputs.add_in_pieces("--histograms", options.histograms_path, [&record](tools::OutputFile& file) { return write_histograms(record, file); });
+  outputs.add("--junit", options.junit_path, [&record] { return to_junit(record); });
+  outputs.add("--summary", options.summary_path, [&record] { return to_markdown(record); }, tools::OutputFile::Existing::kept);
+  if (auto added = add_bundle(options, *plan, record, outputs); !added) return refuse(added.error());
+  if (!outputs.error().empty()) return refuse(outputs.error());
+
+  if (int status = conductor.conduct(); status == 2) return status;
   int status = record.is_ok() ? 0 : 1;
   if (!record.given_up.empty()) tools::print_error("load", record.given_up);
   // A load that never held a connection has nothing to tell beyond that line.
@@ -493,21 +519,9 @@ int execute(const LoadOptions& options) {
     fmt::print("{}", to_text(record));
   }
   std::fflush(stdout);
-  const auto write = [&status](std::optional<tools::OutputFile>& output, auto content) {
-    if (!output) return;
-    if (auto written = output->write(content()); !written) {
-      tools::print_error("load", written.error());
-      status = 1;
-    }
-  };
-  write(outputs.json, [&] { return to_json(record).dump(2) + '\n'; });
-  write(outputs.html, [&] { return to_html(record); });
-  write(outputs.csv, [&] { return to_csv(record.timeline); });
-  if (outputs.histograms) {
-    if (auto written = write_histograms(record, *outputs.histograms); !written) {
-      tools::print_error("load", written.error());
-      status = 1;
-    }
+  for (const std::string& error : outputs.write()) {
+    tools::print_error("load", error);
+    status = 1;
   }
   return status;
 }
@@ -536,7 +550,6 @@ tools::Parsed<unsigned> parse_nice(std::string_view text) {
 
 void add_load_command(CLI::App& app, int& exit_status) {
   struct Given : LoadOptions {
-    std::string scenario_path;
     Ramp ramp;             // its rate is --rate's
     double message_rate = 0;
   };
@@ -602,6 +615,11 @@ void add_load_command(CLI::App& app, int& exit_status) {
   load.add_option("--html", options->html_path, "Write the report as a page with charts, readable offline")->type_name("FILE");
   load.add_option("--histograms", options->histograms_path, "Write the latencies of each second as histograms, JSON lines that add up exactly")
       ->type_name("FILE");
+  load.add_option("--junit", options->junit_path, "Write what must hold, and whether it did, as JUnit's XML")->type_name("FILE");
+  load.add_option("--summary", options->summary_path, "Add the result as Markdown to the end of a file: --summary \"$GITHUB_STEP_SUMMARY\"")
+      ->type_name("FILE");
+  load.add_option("--record", options->record_path, "Keep all that it takes to repeat the load, reports included, in a new folder")
+      ->type_name("DIR");
   load.add_option_function<std::vector<std::string>>(
           "--fail-if",
           [options](const std::vector<std::string>& texts) {
@@ -615,6 +633,8 @@ void add_load_command(CLI::App& app, int& exit_status) {
       ->type_name("CONDITIONS")
       ->allow_extra_args(false);
   load.add_flag("--quiet", options->quiet, "No progress and no report, only errors; see also --json");
+  add_parsed_option(load, "--metrics", options->metrics, &tools::parse_metrics_address, "HOST:PORT", "",
+                    "Answer Prometheus here while the load goes on, GET /metrics [nowhere]");
   add_parsed_option(load, "--server-pid", options->server_pid, &parse_pid, "PID", "",
                     "The server on this machine: report its memory and CPU, children included");
 

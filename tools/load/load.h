@@ -3,6 +3,7 @@
 //   load.cc       the command line, and the parent process: starts the others, leads them through the stages, adds up
 //   stage.h       one stage: how many connections, how they come, what is sent; and the words for it
 //   scenario.h    stages from a file
+//   asked.h       the way back: a load as the scenario that asks for it
 //   plan.h        decides from options and limits: how many processes, which source addresses
 //   process.h     what every process does; client.h one process's share of the connections, connection.h one of them, without a
 //                 fiber; attack.h one process's share of the attackers, fault.h what they are up to
@@ -11,9 +12,11 @@
 //   figures.h     what is counted, and how it travels and adds up; histogram.h its latencies
 //   timeline.h    what happened in each second
 //   progress.h    what is shown meanwhile
+//   live_metrics.h the same for Prometheus
 //   threshold.h   conditions under which it counts as failed
 //   csv.h         the time series as a table; html.h the report as a page; output.h the files
-//   report.h      the result as JSON and as text; report_stages.h its stages and targets
+//   bundle.h      all of it in a folder, to be repeated by somebody else
+//   report.h      the result as JSON and as text; report_stages.h its stages and targets; report_ci.h it for CI's own pages
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -28,10 +28,15 @@ struct LoadOptions {
   std::optional<tools::AddressRange> sources;
   unsigned processes = 0;                                 // 0: as many as connections need descriptors for
   unsigned attack_nice = 19;                              // of the attackers' processes
-  std::string json_path;                                  // these three: empty for none, - for standard output
+  std::string json_path;                                  // these: empty for none, - for standard output
   std::string csv_path;
   std::string html_path;
   std::string histograms_path;
+  std::string junit_path;
+  std::string summary_path;
+  std::string record_path;                                // a folder (bundle.h)
+  std::string scenario_path;                              // where the stages come from, if from a file
+  std::optional<net::Endpoint> metrics;
   std::vector<Condition> fail_if;
   bool quiet = false;
   std::int64_t server_pid = 0;                            // 0: not known

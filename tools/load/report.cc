@@ -4,9 +4,11 @@
 #include <cmath>
 #include <utility>
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include "tools/common/format.h"
+#include "tools/load/asked.h"
 #include "tools/load/report_attack.h"
 #include "tools/load/report_stages.h"
 
@@ -52,15 +54,29 @@ bool Record::is_flawless() const noexcept {
   return has_ended_well() && c.established == c.requested && c.churn_failed == 0 && c.dropped == 0 && c.lost_messages() == 0;
 }
 
-bool Record::is_ok() const noexcept {
+std::vector<Check> Record::checks() const {
   const Counters& c = figures.counters;
-  const auto judged = [this](std::string_view name) {
-    return std::ranges::any_of(outcomes, [name](const Outcome& outcome) { return outcome.condition.quantity->name == name; });
+  std::vector<Check> all;
+  const std::string ended = interrupted ? "it was interrupted" : !given_up.empty() ? given_up : lost_processes.empty() ? "" : lost_processes.front();
+  all.push_back({"the load went to its end", ended});
+  const auto usual = [&](std::string_view quantity, std::string check, bool holds, std::string seen) {
+    const auto judged = std::ranges::any_of(outcomes, [&](const Outcome& outcome) { return outcome.condition.quantity->name == quantity; });
+    if (!judged) all.push_back({std::move(check), holds ? "" : std::move(seen)});
   };
-  return has_ended_well() && std::ranges::none_of(outcomes, &Outcome::is_crossed) &&
-         (judged("failed") || (c.established == c.requested && c.churn_failed == 0)) && (judged("dropped") || c.dropped == 0) &&
-         (judged("timeouts") || c.timeouts == 0) && (judged("errors") || c.errors == 0) && (judged("mismatched") || c.mismatched == 0);
+  const auto none = [&](std::string_view quantity, std::string check, std::uint64_t count, std::string_view things) {
+    usual(quantity, std::move(check), count == 0, fmt::format("{} {}", format_count(count), things));
+  };
+  usual("failed", "every connection was established", c.established == c.requested && c.churn_failed == 0,
+        fmt::format("{} of {} were, and {} to replace others were not", format_count(c.established), format_count(c.requested), format_count(c.churn_failed)));
+  none("dropped", "no connection was dropped", c.dropped, "were");
+  none("timeouts", "no message timed out", c.timeouts, "did");
+  none("errors", "no message was lost to an error", c.errors, "were");
+  none("mismatched", "every answer was what was sent", c.mismatched, "were something else");
+  for (const Outcome& outcome : outcomes) all.push_back({"not " + outcome.condition.text, outcome.is_crossed() ? outcome.to_string() : ""});
+  return all;
 }
+
+bool Record::is_ok() const { return std::ranges::all_of(checks(), &Check::holds); }
 
 std::uint64_t Record::opened_first() const noexcept {
   return figures.stages.empty() ? figures.counters.established : figures.stages.front().counts.established;
@@ -134,6 +150,7 @@ ordered_json to_json(const Record& record) {
   json["run_s"] = rounded(record.run_s());
   json["limited_by"] = record.limited_by();
   json["client"] = {{"processes", record.plan.processes}, {"cpu_s", rounded(record.client.cpu_s)},
+                    {"cpu_us_per_message", rounded(per(record.client_run_cpu_s * 1e6, c.run_received))},
                     {"rss_bytes", record.client.memory_bytes},
                     {"bytes_per_connection", rounded(per(static_cast<double>(record.client.memory_bytes), record.standing))}};
   if (record.server) {
@@ -150,7 +167,12 @@ ordered_json to_json(const Record& record) {
                     {"tcp_buffer_bytes", record.tcp_buffer_growth_bytes}};
   json["tcp"] = tcp_json(record);
   if (ordered_json attack = attack_json(record); !attack.is_null()) json["attack"] = std::move(attack);
-  json["machine"] = {{"ramp_busy", rounded(record.ramp_busy)}, {"run_busy", rounded(record.run_busy)}};
+  json["machine"] = {{"ramp_busy", rounded(record.ramp_busy)},
+                     {"run_busy", rounded(record.run_busy)},
+                     {"kernel", record.machine.kernel},
+                     {"processor", record.machine.processor},
+                     {"processors", record.machine.processors},
+                     {"memory_bytes", record.machine.memory_bytes}};
   if (!record.outcomes.empty()) {
     ordered_json& thresholds = json["thresholds"] = ordered_json::array();
     for (const Outcome& outcome : record.outcomes) {
@@ -160,6 +182,10 @@ ordered_json to_json(const Record& record) {
                             {"crossed", outcome.is_crossed()}});
     }
   }
+  json["version"] = "roost " ROOST_VERSION;
+  json["started"] = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(record.started)));
+  json["command"] = record.command;
+  json["scenario"] = scenario_of(options);
   return json;
 }
 

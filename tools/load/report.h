@@ -35,6 +35,14 @@ struct StageRecord {
   [[nodiscard]] double run_s() const noexcept { return static_cast<double>(run_end_ns - run_start_ns) / 1e9; }
 };
 
+// Something that must hold for a load to count as fine.
+struct Check {
+  std::string name;                      // "no message timed out", "not latency.p99 > 50ms"
+  std::string failure = {};              // what was seen instead; empty if it holds
+
+  [[nodiscard]] bool holds() const noexcept { return failure.empty(); }
+};
+
 // All that is known when a load has ended.
 struct Record {
   LoadOptions options;
@@ -53,6 +61,7 @@ struct Record {
   tools::ProcessUsage attackers;         // CPU alone, of plan.attack_processes
   std::optional<tools::ProcessUsage> server;  // as of the client, its CPU since the load began
   double server_run_cpu_s = 0;           // of that, during the run
+  double client_run_cpu_s = 0;           // likewise of the client's
   std::int64_t slab_growth_bytes = 0;    // while the connections stood, against before
   std::int64_t page_table_growth_bytes = 0;
   std::int64_t tcp_buffer_growth_bytes = 0;
@@ -79,9 +88,11 @@ struct Record {
   [[nodiscard]] bool has_ended_well() const noexcept { return !interrupted && lost_processes.empty() && given_up.empty(); }
   // Every connection stood and every message came back, to the end.
   [[nodiscard]] bool is_flawless() const noexcept;
-  // Exit status 0: flawless, but for what a condition names (`failed > 10`), which is judged by that condition alone; and no
-  // condition was crossed.
-  [[nodiscard]] bool is_ok() const noexcept;
+  // What makes exit status 0: flawless, but for what a condition names (`failed > 10`), which is judged by that condition alone; and
+  // no condition was crossed.
+  [[nodiscard]] std::vector<Check> checks() const;
+  // All of them hold.
+  [[nodiscard]] bool is_ok() const;
   // Whether latencies include a delay that is the generator's own and not the server's.
   [[nodiscard]] bool generator_was_late() const noexcept;
   // What kept the ramp from being faster.

@@ -70,6 +70,7 @@ class Sizes {
   [[nodiscard]] double mean() const noexcept;
   [[nodiscard]] bool is_fixed() const noexcept { return choices_.size() == 1 && choices_[0].lowest == choices_[0].highest; }
   [[nodiscard]] std::string describe() const;  // "64 bytes", "64 to 4,096 bytes", "64 (90 %), 4,096 (10 %) bytes"
+  [[nodiscard]] const std::vector<Choice>& choices() const noexcept { return choices_; }
 
  private:
   std::vector<Choice> choices_;

@@ -31,6 +31,7 @@ std::vector<Quantity> make_quantities() {
       {"ramp_99", "/ramp_99_s", Unit::seconds},
       {"duration", "/duration_s", Unit::seconds},
       {"client.cpu", "/client/cpu_s", Unit::seconds},
+      {"client.cpu_per_message", "/client/cpu_us_per_message", Unit::microseconds, "/messages/run_received"},
       {"client.rss", "/client/rss_bytes", Unit::bytes},
       {"client.bytes_per_connection", "/client/bytes_per_connection", Unit::bytes},
       {"server.cpu", "/server/cpu_s", Unit::seconds},
@@ -85,20 +86,6 @@ std::size_t distance(std::string_view a, std::string_view b) {
     }
   }
   return row[b.size()];
-}
-
-tools::Parsed<const Quantity*> find_quantity(std::string_view name) {
-  const Quantity* nearest = nullptr;
-  std::size_t nearest_distance = 0;
-  for (const Quantity& quantity : quantities()) {
-    if (name == quantity.name || name == quantity.path()) return &quantity;
-    const std::size_t changes = distance(name, quantity.name);
-    if (nearest == nullptr || changes < nearest_distance) nearest = &quantity, nearest_distance = changes;
-  }
-  // Of a name that is nearly none of them, the nearest is no help.
-  const bool is_near = nearest_distance * 2 <= name.size();
-  return std::unexpected(fmt::format("`{}` is not a number of the report; {}docs/load.md lists them", name,
-                                     is_near ? fmt::format("did you mean {}? ", nearest->name) : ""));
 }
 
 tools::Parsed<double> parse_limit(const Quantity& quantity, std::string_view text) {
@@ -205,6 +192,20 @@ std::span<const Quantity> quantities() {
   return all;
 }
 
+tools::Parsed<const Quantity*> find_quantity(std::string_view name) {
+  const Quantity* nearest = nullptr;
+  std::size_t nearest_distance = 0;
+  for (const Quantity& quantity : quantities()) {
+    if (name == quantity.name || name == quantity.path()) return &quantity;
+    const std::size_t changes = distance(name, quantity.name);
+    if (nearest == nullptr || changes < nearest_distance) nearest = &quantity, nearest_distance = changes;
+  }
+  // Of a name that is nearly none of them, the nearest is no help.
+  const bool is_near = nearest_distance * 2 <= name.size();
+  return std::unexpected(fmt::format("`{}` is not a number of the report; {}docs/load.md lists them", name,
+                                     is_near ? fmt::format("did you mean {}? ", nearest->name) : ""));
+}
+
 bool Condition::holds(double value) const noexcept {
   switch (is) {
     case Is::above: return value > limit;
@@ -254,18 +255,19 @@ std::string Outcome::to_string() const {
   return fmt::format("{}: {}", condition.text, value ? condition.quantity->show(*value) : "nothing was measured");
 }
 
-std::vector<Outcome> judge(const std::vector<Condition>& conditions, const nlohmann::ordered_json& report) {
-  const auto number = [&report](const std::string& pointer) -> std::optional<double> {
-    const nlohmann::ordered_json::json_pointer at(pointer);
+std::optional<double> Quantity::value_in(const nlohmann::ordered_json& report) const {
+  const auto number = [&report](const std::string& where) -> std::optional<double> {
+    const nlohmann::ordered_json::json_pointer at(where);
     if (!report.contains(at) || !report[at].is_number()) return std::nullopt;
     return report[at].get<double>();
   };
+  if (!count_pointer.empty() && number(count_pointer).value_or(0) == 0) return std::nullopt;
+  return number(pointer);
+}
+
+std::vector<Outcome> judge(const std::vector<Condition>& conditions, const nlohmann::ordered_json& report) {
   std::vector<Outcome> outcomes;
-  for (const Condition& condition : conditions) {
-    Outcome outcome{condition, number(condition.quantity->pointer)};
-    if (const std::string& count = condition.quantity->count_pointer; !count.empty() && number(count).value_or(0) == 0) outcome.value.reset();
-    outcomes.push_back(std::move(outcome));
-  }
+  for (const Condition& condition : conditions) outcomes.push_back({condition, condition.quantity->value_in(report)});
   return outcomes;
 }
 

@@ -39,8 +39,12 @@ struct Quantity {
   [[nodiscard]] double highest() const noexcept;
   // Its value as the text report would show it.
   [[nodiscard]] std::string show(double value) const;
+  // What the report says of it; nothing where nothing was measured.
+  [[nodiscard]] std::optional<double> value_in(const nlohmann::ordered_json& report) const;
 };
 std::span<const Quantity> quantities();
+// By its name or path. The reason, with the nearest known one, when there is none.
+tools::Parsed<const Quantity*> find_quantity(std::string_view name);
 
 struct Condition {
   enum class Is { above, at_least, below, at_most, equal, different };
