@@ -13,6 +13,7 @@
 #include <roost/runtime.h>
 
 #include "tools/cases/cases.h"
+#include "tools/compare/compare.h"
 #ifdef ROOST_HAVE_DOCTOR
 #include "tools/doctor/doctor.h"
 #endif
@@ -77,6 +78,7 @@ int main(int argc, char** argv) {
   int exit_status = 0;
   roost::echo::add_echo_command(app, exit_status);
   roost::load::add_load_command(app, exit_status);
+  roost::compare::add_compare_command(app, exit_status);
   roost::top::add_top_command(app, exit_status);
 #ifdef ROOST_HAVE_DOCTOR
   roost::doctor::add_doctor_command(app, exit_status);
