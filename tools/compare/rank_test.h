@@ -15,7 +15,7 @@
 
 namespace roost::compare {
 
-// In each group. The counting takes time with the fourth power of it: 5 ms at 50.
+// In each group. The counting takes time with the fourth power of it: some 20 ms at 50.
 inline constexpr std::size_t runs_max = 50;
 
 struct RankTest {

@@ -21,8 +21,8 @@ std::string percent(double share) { return fmt::format("{:.3g} %", 100 * share);
 std::string change_text(const Row& row) {
   if (row.base.empty() || row.with.empty()) return "";
   if (!row.change) return "from 0";
-  if (*row.change == 0) return "0 %";
   const double change = 100 * *row.change;
+  if (std::abs(change) < 0.05) return "0 %";
   return std::abs(change) < 9.95 ? fmt::format("{:+.1f} %", change) : fmt::format("{:+.0f} %", change);
 }
 
