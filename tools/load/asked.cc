@@ -111,6 +111,7 @@ ordered_json scenario_of(const LoadOptions& options) {
                        {"dial_timeout", format_option(options.dial_timeout)},
                        {"io_timeout", format_option(options.io_timeout)}};
   if (options.sources) json["sources"] = text_of(*options.sources);
+  if (options.attackers_max() > 0) json["attack_nice"] = options.attack_nice;
   ordered_json& stages = json["stages"] = ordered_json::array();
   for (const Stage& stage : options.stages) stages.push_back(stage_of(stage));
   return json;

@@ -37,6 +37,12 @@ TEST(LoadAsked, EveryKeyIsWrittenAsItWouldBeTyped) {
   }
 }
 
+TEST(LoadAsked, APriorityIsAskedForWhereSomebodyAttacks) {
+  EXPECT_EQ(asked_again(R"({"attack_nice": 5, "stages": [{"fault": "drip:10"}]})")["attack_nice"], 5);
+  EXPECT_EQ(asked_again(R"({"stages": [{"fault": "drip:10"}]})")["attack_nice"], 19);
+  EXPECT_FALSE(asked_again(R"({"attack_nice": 5, "stages": [{}]})").contains("attack_nice")) << "nobody attacks";
+}
+
 TEST(LoadAsked, WhatWasWrittenAsksForTheSameAgain) {
   for (const char* text : {R"({"stages": [{"churn": "33.3333333%/m", "rate": 1234.5678, "interval": "1234567ns"}]})",
                            R"({"target": ["127.0.0.1:1", "[::1]:2"], "protocol": "length", "sources": "127.0.1.1-127.0.1.9", "dial_timeout": "1s500ms",

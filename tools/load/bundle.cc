@@ -86,7 +86,6 @@ std::string readme(const Record& record) {
 
 std::string repeating_command(const LoadOptions& options, const Plan& plan) {
   std::string command = fmt::format("roost load --scenario scenario.json --processes {}", plan.processes);
-  if (options.attackers_max() > 0 && options.attack_nice != LoadOptions().attack_nice) command += fmt::format(" --attack-nice {}", options.attack_nice);
   for (const Condition& condition : options.fail_if) command += fmt::format(" --fail-if '{}'", condition.text);
   return command;
 }

@@ -101,12 +101,5 @@ TEST_F(LoadBundle, ConditionsAreRepeatedToo) {
             "roost load --scenario scenario.json --processes 3 --fail-if 'latency.p99 > 50ms' --fail-if 'failed > 0'");
 }
 
-TEST_F(LoadBundle, APriorityOfAttackersIsRepeatedToo) {
-  record_.options.attack_nice = 5;
-  EXPECT_EQ(repeating_command(record_.options, record_.plan).find("--attack-nice"), std::string::npos) << "nobody attacks";
-  record_.options.stages[0].faults = parse_faults("drip:5").value();
-  EXPECT_TRUE(repeating_command(record_.options, record_.plan).ends_with(" --attack-nice 5"));
-}
-
 }  // namespace
 }  // namespace roost::load

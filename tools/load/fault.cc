@@ -84,4 +84,10 @@ tools::Parsed<std::vector<Fault>> parse_faults(std::string_view text) {
   return faults;
 }
 
+tools::Parsed<unsigned> parse_nice(std::string_view text) {
+  const auto nice = tools::parse_count(text);
+  if (!nice || *nice > 19) return std::unexpected(fmt::format("`{}` is not a niceness; write 0 to 19", text));
+  return static_cast<unsigned>(*nice);
+}
+
 }  // namespace roost::load

@@ -41,5 +41,7 @@ struct Fault {
 
 // "drip:5000", "drip:5000/500ms", several with commas between, or "none".
 tools::Parsed<std::vector<Fault>> parse_faults(std::string_view text);
+// Of attackers' processes: "0" to "19".
+tools::Parsed<unsigned> parse_nice(std::string_view text);
 
 }  // namespace roost::load

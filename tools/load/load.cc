@@ -540,12 +540,6 @@ tools::Parsed<std::int64_t> parse_pid(std::string_view text) {
   return static_cast<std::int64_t>(*pid);
 }
 
-tools::Parsed<unsigned> parse_nice(std::string_view text) {
-  const auto nice = tools::parse_count(text);
-  if (!nice || *nice > 19) return std::unexpected(fmt::format("`{}` is not a niceness; write 0 to 19", text));
-  return static_cast<unsigned>(*nice);
-}
-
 }  // namespace
 
 void add_load_command(CLI::App& app, int& exit_status) {

@@ -175,6 +175,7 @@ Taken parse_scenario(std::string_view text, LoadOptions& options) {
       parsed("dial_timeout", options.dial_timeout, &tools::parse_duration),
       parsed("io_timeout", options.io_timeout, &tools::parse_duration),
       parsed("sources", options.sources, &tools::parse_address_range),
+      parsed("attack_nice", options.attack_nice, &parse_nice),
       {"stages",
        [&stages](const json& value) -> Taken {
          if (!value.is_array() || value.empty()) return refuse("it holds no stages; write a list of at least one: [{\"connections\": 1000}]");
