@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "tools/common/format.h"
+#include "tools/load/log_linear.h"
 #include "tools/load/progress.h"
 
 namespace roost::load {
@@ -16,7 +16,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr unsigned bits = 3;  // values below 8 have a row each; above, each power of two has 4
+using Rows = LogLinear<3>;  // values below 8 have a row each; above, each power of two has 4
 constexpr std::size_t rows_max = 4 * 30 + 8;
 constexpr std::size_t label_width = 14;  // as in the lines of Progress
 constexpr std::size_t bands_max = 6;
@@ -54,17 +54,8 @@ HeatMap map_of(const Timeline& timeline, std::size_t first, std::size_t each) {
 
 }  // namespace
 
-std::size_t HeatMap::row_of(std::uint64_t value) noexcept {
-  if (value < (1u << bits)) return value;
-  const unsigned shift = static_cast<unsigned>(std::bit_width(value)) - bits;
-  return (std::size_t{shift} << (bits - 1)) + (value >> shift);
-}
-
-std::uint64_t HeatMap::row_lowest(std::size_t row) noexcept {
-  if (row < (1u << bits)) return row;
-  const std::size_t shift = (row >> (bits - 1)) - 1;
-  return std::uint64_t{row - (shift << (bits - 1))} << shift;
-}
+std::size_t HeatMap::row_of(std::uint64_t value) noexcept { return Rows::index_of(value); }
+std::uint64_t HeatMap::row_lowest(std::size_t row) noexcept { return Rows::lowest(row); }
 
 HeatMap heat_map(const Timeline& timeline, std::size_t columns_max) { return map_of(timeline, 0, seconds_each(timeline, columns_max)); }
 

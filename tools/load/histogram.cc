@@ -1,14 +1,15 @@
 #include "tools/load/histogram.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
+
+#include "tools/load/log_linear.h"
 
 namespace roost::load {
 namespace {
 
-constexpr unsigned bits = 8;  // values below 256 have a bucket each; above, each power of two has 128
-static_assert(1u << (bits - 1) == Histogram::buckets_per_power_of_two);
+using Buckets = LogLinear<8>;  // values below 256 have a bucket each; above, each power of two has 128
+static_assert(Buckets::per_power_of_two == Histogram::buckets_per_power_of_two);
 
 void put_varint(std::string& out, std::uint64_t value) {
   while (value >= 0x80) {
@@ -34,17 +35,10 @@ bool take_varint(std::string_view& in, std::uint64_t& value) {
 Histogram::Histogram() : buckets_(bucket_count) {}
 
 std::size_t Histogram::bucket_of(std::uint64_t value) noexcept {
-  value = std::min(value, value_max);
-  if (value < (1u << bits)) return value;
-  const unsigned shift = static_cast<unsigned>(std::bit_width(value)) - bits;
-  return (std::size_t{shift} << (bits - 1)) + (value >> shift);
+  return Buckets::index_of(std::min(value, value_max));
 }
 
-std::uint64_t Histogram::bucket_lowest(std::size_t index) noexcept {
-  if (index < (1u << bits)) return index;
-  const std::size_t shift = (index >> (bits - 1)) - 1;
-  return std::uint64_t{index - (shift << (bits - 1))} << shift;
-}
+std::uint64_t Histogram::bucket_lowest(std::size_t index) noexcept { return Buckets::lowest(index); }
 
 std::uint64_t Histogram::bucket_highest(std::size_t index) noexcept {
   return index + 1 < bucket_count ? bucket_lowest(index + 1) - 1 : value_max;
